@@ -1,1 +1,15 @@
-//! proto.
+//! Floor 1: what is said. ZooKeeper's client protocol and transaction records, to the byte.
+
+pub mod acl;
+pub mod code;
+pub mod connect;
+pub mod event;
+pub mod frame;
+pub mod jute;
+pub mod multi;
+pub mod opcode;
+pub mod path;
+pub mod reply;
+pub mod request;
+pub mod stat;
+pub mod txn;

@@ -1,0 +1,55 @@
+//! Error codes of replies (`KeeperException.Code`).
+
+/// An error code as replies carry it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(i32)]
+pub enum Code {
+    /// Success.
+    Ok = 0,
+    /// Something inside the server.
+    SystemError = -1,
+    /// A member of a multi after the one that failed.
+    RuntimeInconsistency = -2,
+    /// The record could not be read.
+    MarshallingError = -5,
+    /// Operation not known or not enabled.
+    Unimplemented = -6,
+    /// Illegal path, flags or other argument.
+    BadArguments = -8,
+    /// Session unknown to a standalone server.
+    UnknownSession = -12,
+    /// The znode is not there.
+    NoNode = -101,
+    /// The ACL forbids it.
+    NoAuth = -102,
+    /// The expected version is not the current one.
+    BadVersion = -103,
+    /// The parent is an ephemeral znode.
+    NoChildrenForEphemerals = -108,
+    /// The znode is there already.
+    NodeExists = -110,
+    /// The znode has children.
+    NotEmpty = -111,
+    /// The session is over.
+    SessionExpired = -112,
+    /// The ACL itself is not valid.
+    InvalidAcl = -114,
+    /// The credentials were refused.
+    AuthFailed = -115,
+    /// The session lives on another connection now.
+    SessionMoved = -118,
+    /// The server serves reads only.
+    NotReadOnly = -119,
+    /// No such watch.
+    NoWatcher = -121,
+    /// Dynamic reconfiguration is switched off.
+    ReconfigDisabled = -123,
+}
+
+impl Code {
+    /// As the wire carries it.
+    #[must_use]
+    pub const fn as_wire(self) -> i32 {
+        self as i32
+    }
+}
