@@ -25,8 +25,16 @@ pub struct WallMillis(pub i64);
 /// What a turn of a loop knows of time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Now {
-    /// Monotonic, for time-outs and latencies.
-    pub mono: Millis,
+    /// Monotonic microseconds, for the closing rule of batches.
+    pub micros: u64,
     /// Wall clock, for Stat times.
     pub wall: WallMillis,
+}
+
+impl Now {
+    /// Monotonic milliseconds, for time-outs and latencies.
+    #[must_use]
+    pub const fn mono(self) -> Millis {
+        Millis(self.micros / 1000)
+    }
 }
