@@ -1,1 +1,10 @@
-//! watch.
+//! Watches of one shard: who asked to be told about which path, and what a reconnecting client has missed.
+
+pub mod kinds;
+pub mod rewatch;
+mod slab;
+pub mod table;
+
+pub use kinds::{Fired, Kind, WatcherId};
+pub use rewatch::Rewatch;
+pub use table::{Summary, Table};

@@ -1,0 +1,145 @@
+//! Refusal: why a log must not be continued, in one line an operator can act on.
+
+use crate::ground::ids::Zxid;
+
+use super::scanner::Reason;
+use super::segment::{HeaderError, file_name};
+
+/// Why recovery gives no plan. Nothing may be written to the log; its good prefix, already visited, is true history.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Transactions that were durable, so perhaps acknowledged, cannot be read (rows 2, 3, 4 of the recovery matrix).
+    #[error(
+        "{} damaged at offset {offset} ({reason}): transactions {first}..{last} were durable up to {durable} and are unreadable, \
+         {intact} later batches are intact; the log is good up to {good}; keep the files and rejoin from the ensemble as a new server",
+        file_name(*segment)
+    )]
+    Damaged {
+        /// Segment number.
+        segment: u64,
+        /// Byte in it at which the good prefix ends.
+        offset: u64,
+        /// What is wrong there.
+        reason: Reason,
+        /// First zxid lost, as far as it can be known.
+        first: Zxid,
+        /// Last zxid lost in the bad batch, as far as it can be known.
+        last: Zxid,
+        /// Last zxid of the good prefix.
+        good: Zxid,
+        /// Highest zxid known durable; above `good`.
+        durable: Zxid,
+        /// Intact batches after the damage.
+        intact: u64,
+    },
+    /// A segment is not there and later ones hold batches (row 6).
+    #[error(
+        "{} missing while later segments hold transactions: the log is good up to {good}; restore the file, \
+         or keep the others and rejoin from the ensemble as a new server",
+        file_name(*segment)
+    )]
+    Missing {
+        /// Segment number.
+        segment: u64,
+        /// Last zxid of the good prefix.
+        good: Zxid,
+    },
+    /// A segment's header is unusable and it, or a later segment, holds batches (row 9).
+    #[error(
+        "{} damaged at offset 0 ({error}): it or a later segment holds transactions after {good}; keep the files \
+         and rejoin from the ensemble as a new server",
+        file_name(*segment)
+    )]
+    Header {
+        /// Segment number.
+        segment: u64,
+        /// What is wrong with its header.
+        error: HeaderError,
+        /// Last zxid of the good prefix.
+        good: Zxid,
+    },
+    /// A later release wrote this (row 21). Nothing was changed.
+    #[error(
+        "{} has format version {version} at offset {offset}, this release reads up to {known} (good up to {good}): start the \
+         release that wrote it; nothing was changed",
+        file_name(*segment)
+    )]
+    Newer {
+        /// Segment number.
+        segment: u64,
+        /// Byte at which the version stands: 0 for the segment's, a batch's otherwise.
+        offset: u64,
+        /// The version found.
+        version: u32,
+        /// The newest version known here.
+        known: u32,
+        /// Last zxid of the good prefix.
+        good: Zxid,
+    },
+}
+
+/// Why reading a segment stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Stop<E> {
+    /// The log itself is at fault.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The visitor could not use a record that the disk returned as it was written.
+    #[error("{} record {index} of the batch at offset {offset} (zxid {first}..{last}): {source}", file_name(*segment))]
+    Record {
+        /// Segment number.
+        segment: u64,
+        /// Byte in it at which the batch begins.
+        offset: u64,
+        /// Record in the batch, from 0.
+        index: u32,
+        /// First zxid of the batch.
+        first: Zxid,
+        /// Last zxid of the batch.
+        last: Zxid,
+        /// What the visitor said.
+        source: E,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_names_file_offset_zxid_and_next_step() {
+        let good = Zxid(0x10);
+        let damaged = Refusal::Damaged {
+            segment: 2,
+            offset: 8192,
+            reason: Reason::Torn,
+            first: Zxid(0x11),
+            last: Zxid(0x12),
+            good,
+            durable: Zxid(0x15),
+            intact: 3,
+        };
+        let lines = [
+            damaged,
+            Refusal::Missing { segment: 2, good },
+            Refusal::Header { segment: 2, error: HeaderError::Blank, good },
+            Refusal::Newer { segment: 2, offset: 8192, version: 7, known: 1, good },
+        ]
+        .map(|refusal| refusal.to_string());
+        for line in &lines {
+            assert!(line.starts_with("log.0000000000000002 ") && line.contains("0x10"), "{line}");
+            assert!(line.contains("rejoin") || line.contains("start the release"), "{line}");
+            assert!(!line.contains('\n') && !line.contains("  "), "{line}");
+        }
+        assert!(lines[0].contains("offset 8192") && lines[0].contains("0x11..0x12") && lines[0].contains("3 later"));
+        let stop = Stop::Record {
+            segment: 2,
+            offset: 4096,
+            index: 1,
+            first: good,
+            last: good,
+            source: Refusal::Missing { segment: 2, good },
+        };
+        assert!(stop.to_string().starts_with("log.0000000000000002 record 1 of the batch at offset 4096 (zxid 0x10..0x10): "));
+    }
+}
