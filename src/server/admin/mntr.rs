@@ -1,0 +1,136 @@
+//! The monitor's figures: `mntr`, one `zk_<name>` a line.
+//!
+//! Names and number formats are ZooKeeper's, and so is the order of the figures we have. A figure that nobody here measures is
+//! absent rather than zero; `docs/four-letter-words.md` lists those. What only we have is named `zk_ringkeeper_*`, at the end.
+
+use std::fmt::{Display, Write as _};
+
+use super::facts::{Facts, Probe};
+use super::java;
+use super::summary::Totals;
+use crate::engine::census::{Census, Counters};
+
+/// The answer to `mntr`.
+pub(super) fn mntr(facts: &Facts, probe: &Probe, census: &Census) -> String {
+    let (totals, ledger, replies) = (Totals::of(census), &census.ledger, Replies::of(census));
+    let mut page = Page(String::new());
+    page.line("version", &facts.version);
+    page.line("server_state", "standalone");
+    page.line("ephemerals_count", ledger.ephemerals);
+    page.line("num_alive_connections", totals.connections);
+    page.line("avg_latency", java::average(totals.latency.average()));
+    page.line("outstanding_requests", totals.outstanding);
+    page.line("znode_count", ledger.node_count);
+    page.line("global_sessions", ledger.sessions);
+    page.line("last_client_response_size", replies.last);
+    page.line("packets_sent", totals.sent);
+    page.line("packets_received", totals.received);
+    page.line("max_client_response_size", replies.max);
+    page.line("watch_count", totals.watches);
+    page.line("auth_failed_count", totals.auth_failed);
+    page.line("min_latency", totals.latency.min_or_zero());
+    page.known("max_file_descriptor_count", probe.max_files);
+    page.line("approximate_data_size", ledger.data_size);
+    page.known("open_file_descriptor_count", probe.open_files);
+    // Every session of a server that keeps no local ones is global.
+    page.line("local_sessions", 0);
+    page.line("uptime", census.mono.since(census.since));
+    page.line("max_latency", totals.latency.max);
+    page.line("min_client_response_size", replies.min);
+    page.line("bytes_received_count", totals.bytes_received);
+    page.line("ringkeeper_shards", census.shards.len());
+    page.line("ringkeeper_bytes_sent", totals.bytes_sent);
+    page.line("ringkeeper_connections_dropped", totals.dropped);
+    page.line("ringkeeper_log_bytes", ledger.log_bytes);
+    page.line("ringkeeper_log_flushes", ledger.flushes);
+    page.line("ringkeeper_transactions", ledger.transactions);
+    page.0
+}
+
+/// The text so far.
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, name: &str, value: impl Display) {
+        writeln!(self.0, "zk_{name}\t{value}").expect("a String takes every write");
+    }
+
+    fn known(&mut self, name: &str, value: Option<u64>) {
+        if let Some(value) = value {
+            self.line(name, value);
+        }
+    }
+}
+
+/// Sizes of replies over all shards, bytes; -1 before the first. The last one is that of the first shard that sent any.
+struct Replies {
+    last: i64,
+    min: i64,
+    max: i64,
+}
+
+impl Replies {
+    fn of(census: &Census) -> Self {
+        // A reply has a header of 16 bytes, so a size of 0 is a counter nobody has touched.
+        let sizes =
+            |figure: fn(&Counters) -> i64| census.shards.iter().map(move |s| figure(&s.counters)).filter(|&size| size > 0);
+        Self {
+            last: sizes(|counters| counters.response_last).next().unwrap_or(-1),
+            min: sizes(|counters| counters.response_min).min().unwrap_or(-1),
+            max: sizes(|counters| counters.response_max).max().unwrap_or(-1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::census::{Latency, ShardCensus};
+
+    fn figure(text: &str, name: &str) -> Option<String> {
+        text.lines().find_map(|line| line.strip_prefix(&format!("zk_{name}\t"))).map(str::to_owned)
+    }
+
+    #[test]
+    fn shards_are_joined() {
+        let shard = |received, min, max, size| {
+            let latency = Latency { min, max, total: min + max, count: 2 };
+            let sizes = (size, size, size * 2);
+            ShardCensus {
+                counters: Counters {
+                    received,
+                    latency,
+                    response_last: sizes.0,
+                    response_min: sizes.1,
+                    response_max: sizes.2,
+                    ..Counters::default()
+                },
+                watches_total: 5,
+                ..ShardCensus::default()
+            }
+        };
+        let shards = vec![ShardCensus::default(), shard(10, 1, 4, 40), shard(5, 0, 9, 20)];
+        let text = mntr(&Facts::default(), &Probe::default(), &Census { shards, ..Census::default() });
+        let expected = [
+            ("packets_received", "15"),
+            ("min_latency", "0"),
+            ("avg_latency", "3.5"),
+            ("max_latency", "9"),
+            ("watch_count", "10"),
+            ("last_client_response_size", "40"),
+            ("min_client_response_size", "20"),
+            ("max_client_response_size", "80"),
+        ];
+        for (name, value) in expected {
+            assert_eq!(figure(&text, name).as_deref(), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_absent_or_the_original_s_nothing() {
+        let text = mntr(&Facts::default(), &Probe::default(), &Census::default());
+        assert_eq!(figure(&text, "open_file_descriptor_count"), None);
+        assert_eq!(figure(&text, "max_client_response_size").as_deref(), Some("-1"));
+        assert_eq!(figure(&text, "min_latency").as_deref(), Some("0"));
+    }
+}

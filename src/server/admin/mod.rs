@@ -1,0 +1,133 @@
+//! The admin words: what the server answers to ZooKeeper's four-letter words.
+//!
+//! Monitoring parses these texts, so names, number formats and newlines are those of ZooKeeper 3.9.4; the captures under
+//! `tests/golden/fourletter` are the measure, `docs/four-letter-words.md` says where we say less than the original.
+
+mod dump;
+mod facts;
+#[cfg(test)]
+mod golden;
+mod java;
+mod mntr;
+mod settings;
+mod summary;
+mod watches;
+
+pub use facts::{Facts, Host, Probe};
+
+use crate::engine::census::{Census, Word};
+
+/// What a word that needs the whole server says while it does not serve.
+const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
+
+/// Answers the four-letter words. Shared by all shards; nothing in it changes.
+pub struct Admin {
+    facts: Facts,
+    allowed: Vec<Word>,
+    probe: Box<dyn Fn() -> Probe + Send + Sync>,
+}
+
+impl Admin {
+    /// The answerer for a server of which these facts are true.
+    #[must_use]
+    pub fn new(facts: Facts) -> Self {
+        Self::with_probe(facts, Probe::take)
+    }
+
+    /// The same with another way to look at the machine, for tests and simulations.
+    #[must_use]
+    pub fn with_probe(facts: Facts, probe: impl Fn() -> Probe + Send + Sync + 'static) -> Self {
+        let allowed = allowed_words(&facts.whitelist, facts.read_only_enabled);
+        Self { facts, allowed, probe: Box::new(probe) }
+    }
+
+    /// Whether `4lw.commands.whitelist` lets this word through. `srvr` always passes, `isro` where read-only mode is enabled.
+    #[must_use]
+    pub fn allowed(&self, word: Word) -> bool {
+        self.allowed.contains(&word)
+    }
+
+    /// What a word that is not allowed is answered; `name` is its four letters.
+    #[must_use]
+    pub fn refusal(name: &str) -> String {
+        format!("{name} is not executed because it is not in the whitelist.\n")
+    }
+
+    /// The answer to a word, complete with or without its final newline.
+    ///
+    /// Words that [`Word::is_local`] need no census; the others, handed none, say that the server does not serve. `crst` and
+    /// `srst` are only confirmed here: the shards reset their counters themselves. `conf`, `envi` and `mntr` look at the
+    /// machine (data directories, memory, open files), which blocks for a few file-system calls.
+    #[must_use]
+    pub fn answer(&self, word: Word, census: Option<&Census>) -> String {
+        match (word, census) {
+            (Word::Ruok, _) => "imok".to_owned(),
+            (Word::Isro, _) => "rw".to_owned(),
+            (Word::Conf, _) => settings::conf(&self.facts),
+            (Word::Envi, _) => settings::envi(&self.facts, &self.probe()),
+            (_, None) => NOT_SERVING.to_owned(),
+            (Word::Srvr, Some(census)) => summary::srvr(&self.facts, census),
+            (Word::Stat, Some(census)) => summary::stat(&self.facts, census),
+            (Word::Cons, Some(census)) => summary::cons(census),
+            (Word::Mntr, Some(census)) => mntr::mntr(&self.facts, &self.probe(), census),
+            (Word::Dump, Some(census)) => dump::dump(census),
+            (Word::Wchs, Some(census)) => watches::wchs(census),
+            (Word::Wchc, Some(census)) => watches::wchc(census),
+            (Word::Wchp, Some(census)) => watches::wchp(census),
+            (Word::Crst, Some(_)) => "Connection stats reset.\n".to_owned(),
+            (Word::Srst, Some(_)) => "Server stats reset.\n".to_owned(),
+        }
+    }
+
+    fn probe(&self) -> Probe {
+        (self.probe)()
+    }
+}
+
+/// The words a whitelist lets through: a comma list, `*` for all of them. Names of no word are passed over, as ZooKeeper does.
+fn allowed_words(whitelist: &str, read_only_enabled: bool) -> Vec<Word> {
+    let listed: Vec<&str> = whitelist.split(',').map(str::trim).collect();
+    let passes = |name: &str, word: Word| match word {
+        Word::Srvr => true,
+        Word::Isro if read_only_enabled => true,
+        _ => listed.iter().any(|entry| *entry == "*" || *entry == name),
+    };
+    Word::ALL.iter().filter(|(name, word)| passes(name, *word)).map(|&(_, word)| word).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admin(whitelist: &str, read_only_enabled: bool) -> Admin {
+        let facts = Facts { whitelist: whitelist.to_owned(), read_only_enabled, ..Facts::default() };
+        Admin::with_probe(facts, Probe::default)
+    }
+
+    #[test]
+    fn whitelist() {
+        let bare = admin("", false);
+        assert!(Word::ALL.iter().all(|&(_, word)| bare.allowed(word) == (word == Word::Srvr)));
+        let some = admin(" ruok ,mntr,nope,", true);
+        let let_through: Vec<Word> = Word::ALL.iter().map(|&(_, word)| word).filter(|&word| some.allowed(word)).collect();
+        assert_eq!(let_through, [Word::Ruok, Word::Srvr, Word::Mntr, Word::Isro]);
+        let all = admin("ruok, *", false);
+        assert!(Word::ALL.iter().all(|&(_, word)| all.allowed(word)));
+    }
+
+    #[test]
+    fn local_words_need_no_census_and_the_others_do() {
+        let admin = admin("*", false);
+        for (name, word) in Word::ALL {
+            let says_not_serving = admin.answer(word, None) == NOT_SERVING;
+            assert_eq!(says_not_serving, !word.is_local(), "{name}");
+            assert_ne!(admin.answer(word, Some(&Census::default())), NOT_SERVING, "{name}");
+        }
+    }
+
+    #[test]
+    fn shards_may_share_it() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Admin>();
+    }
+}
