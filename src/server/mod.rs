@@ -1,3 +1,5 @@
-//! server.
+//! Floor 5: the building manager. Configuration, boot, stop, and the admin words.
 
 pub mod admin;
+pub mod boot;
+pub mod config;

@@ -1,0 +1,53 @@
+//! Logging: what is told on standard error, and how much of it.
+
+use std::io::IsTerminal;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+/// The variable that is read where there is no `--log-level`.
+pub const VARIABLE: &str = "RINGKEEPER_LOG";
+
+/// Quiet but for what is wrong, and for the keys of a configuration that have no effect.
+const DEFAULT: &str = "warn,ringkeeper::config=info";
+
+/// The filter for a level (of our own lines; libraries stay at `warn`, or below it with us), or for directives as they are.
+fn filter(asked: Option<&str>) -> Result<EnvFilter, ParseError> {
+    let directives = match asked.map(str::trim).filter(|a| !a.is_empty()) {
+        None => DEFAULT.to_owned(),
+        Some(level @ ("off" | "error")) => level.to_owned(),
+        Some(level @ ("warn" | "info" | "debug" | "trace")) => format!("warn,ringkeeper={level}"),
+        Some(directives) => directives.to_owned(),
+    };
+    EnvFilter::builder().parse(directives)
+}
+
+/// Starts logging to standard error. A wrong level is told as an error of one line.
+pub fn start(flag: Option<&str>) -> Result<(), String> {
+    let variable = std::env::var(VARIABLE).ok();
+    let asked = flag.or(variable.as_deref());
+    let name = if flag.is_some() { "--log-level" } else { VARIABLE };
+    let filter = filter(asked).map_err(|e| format!("{name}: {e}; use off, error, warn, info, debug or trace"))?;
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    log.try_init().map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_directives() {
+        let cases = [
+            (None, "ringkeeper::config=info,warn"),
+            (Some(""), "ringkeeper::config=info,warn"),
+            (Some("debug"), "ringkeeper=debug,warn"),
+            (Some("error"), "error"),
+            (Some("glommio=trace,info"), "glommio=trace,info"),
+        ];
+        for (asked, want) in cases {
+            assert_eq!(filter(asked).unwrap().to_string(), want);
+        }
+        assert!(filter(Some("a=loud")).is_err());
+    }
+}

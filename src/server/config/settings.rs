@@ -1,0 +1,196 @@
+//! Settings: the configuration in effect, every default filled in and every unit in its name or its comment.
+
+use crate::ground::ids::ServerId;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The configuration in effect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerConfig {
+    /// Where clients are met. Port 0 (from `--listen` only) lets the system choose one.
+    pub client_addr: SocketAddr,
+    /// No address was named, only a port: `client_addr` is the IPv4 wildcard. Java's wildcard takes IPv6 clients too, so the
+    /// listener should be `[::]` for both families, and `client_addr` where the machine has no IPv6.
+    pub client_dual_stack: bool,
+    /// `myid` and later images. As written, perhaps relative to the working directory.
+    pub data_dir: PathBuf,
+    /// The log. `data_dir` unless `dataLogDir` says otherwise.
+    pub data_log_dir: PathBuf,
+    /// Make the directories where they are missing; otherwise that is an error.
+    pub data_dir_autocreate: bool,
+    /// ZooKeeper's unit of time, milliseconds, at least 1.
+    pub tick_time_ms: u32,
+    /// Shortest session time-out granted, milliseconds.
+    pub min_session_timeout_ms: u32,
+    /// Longest session time-out granted, milliseconds; not below the shortest.
+    pub max_session_timeout_ms: u32,
+    /// Connections of one client address; 0 is without limit.
+    pub max_client_cnxns: u32,
+    /// Connections in all; 0 is without limit.
+    pub max_cnxns: u32,
+    /// Connections the system may hold before they are accepted; none leaves it to the system.
+    pub listen_backlog: Option<u32>,
+    /// `myid`, or 1 where there is no such file.
+    pub my_id: ServerId,
+    /// High byte of session ids. ZooKeeper's standalone server always uses 1, whatever `myid` says.
+    pub session_server_id: u8,
+    /// `serverId` as `conf` shows it. ZooKeeper's standalone server always shows 0.
+    pub conf_server_id: u8,
+    /// Largest frame a client may send, bytes (`jute.maxbuffer`); 1024 to `limits::FRAME_MAX_CEILING`.
+    pub jute_maxbuffer: usize,
+    /// Four-letter words that are answered.
+    pub four_letter_words: FourLetterWords,
+    /// `user:hash` of the superuser, if there is one.
+    pub super_digest: Option<Secret>,
+    /// Whether the digest scheme authenticates.
+    pub digest_auth_enabled: bool,
+    /// No ACL is checked.
+    pub skip_acl: bool,
+    /// `readonlymode.enabled`; for a server alone it only opens the word `isro`.
+    pub readonlymode: bool,
+    /// `SO_KEEPALIVE` on client sockets.
+    pub tcp_keepalive: bool,
+    /// How long a connection may stay without a session, milliseconds, at least 1.
+    pub sessionless_timeout_ms: u64,
+    /// Requests in the server above which no more are read.
+    pub global_outstanding_limit: u32,
+    /// Size of a log segment, bytes: a multiple of `limits::BLOCK`, at least `limits::SEGMENT_MIN`.
+    pub segment_bytes: u64,
+    /// How the log is made durable.
+    pub flush: FlushConfig,
+    /// A flush that takes longer is told, milliseconds.
+    pub fsync_warning_ms: u64,
+    /// Whether transactions carry the digest of the tree, and it is checked.
+    pub tree_digest_enabled: bool,
+    /// Whether the transaction that closes a session lists the znodes it deletes.
+    pub close_session_txn_enabled: bool,
+    /// Shards; 0 lets the plan of cores decide (`placement`).
+    pub shards: u16,
+    /// Where the sequencer runs.
+    pub sequencer_placement: SequencerPlacement,
+    /// Whether executors are bound to cores.
+    pub pin: Pin,
+    /// How long an executor spins before it parks, microseconds.
+    pub spin_micros: u64,
+    /// Size of the log at which, and at each doubling of which, the operator is told; bytes, 0 is never.
+    pub log_warn_bytes: u64,
+    /// Memory registered for direct I/O by each executor, bytes. It is locked about three times over.
+    pub io_memory_bytes: usize,
+}
+
+/// How the log is made durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FlushConfig {
+    /// By which call.
+    pub method: FlushMethod,
+    /// Flushes in flight at most, 1 to `limits::FLIGHTS_MAX`.
+    pub flights: usize,
+    /// How long a batch may wait for company while a flush is in flight, microseconds.
+    pub linger_micros: u64,
+    /// Payload at which a batch closes though it could wait, bytes.
+    pub batch_bytes: usize,
+}
+
+/// By which call the log is made durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FlushMethod {
+    /// `O_DSYNC`: the write returns when it is durable.
+    Dsync,
+    /// A write, then `fdatasync`.
+    Fdatasync,
+    /// Neither: a machine that stops loses acknowledged writes.
+    None,
+}
+
+/// Where the sequencer runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SequencerPlacement {
+    /// On its own executor where cores are enough.
+    Auto,
+    /// On its own executor.
+    Own,
+    /// On the executor of shard 0.
+    Shared,
+}
+
+/// Whether executors are bound to cores.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pin {
+    /// Where cores are plenty.
+    Auto,
+    /// Always.
+    Yes,
+    /// Never.
+    No,
+}
+
+/// Which four-letter words are answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FourLetterWords {
+    /// `*` was in the list.
+    pub all: bool,
+    /// The words named, with those that are always there.
+    pub words: BTreeSet<String>,
+}
+
+impl FourLetterWords {
+    /// Whether `word` is answered.
+    #[must_use]
+    pub fn allows(&self, word: &str) -> bool {
+        self.all || self.words.contains(word)
+    }
+}
+
+/// A text that is not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(set)")
+    }
+}
+
+impl fmt::Display for FlushMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dsync => "dsync",
+            Self::Fdatasync => "fdatasync",
+            Self::None => "none",
+        })
+    }
+}
+
+impl fmt::Display for SequencerPlacement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Own => "own",
+            Self::Shared => "shared",
+        })
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Yes => "yes",
+            Self::No => "no",
+        })
+    }
+}
+
+impl fmt::Display for FourLetterWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.all {
+            return f.write_str("*");
+        }
+        for (i, word) in self.words.iter().enumerate() {
+            write!(f, "{}{word}", if i > 0 { "," } else { "" })?;
+        }
+        Ok(())
+    }
+}

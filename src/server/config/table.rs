@@ -1,0 +1,348 @@
+//! The table of every key: ZooKeeper's by subject, then our own.
+
+use super::keys::{Form, Key, Kind};
+use super::value::ValueType::{self, Bool, Bytes, Int, Path, Text, Word};
+use crate::ground::limits;
+
+/// Largest Java int.
+const I32: i64 = i32::MAX as i64;
+
+const ENSEMBLE: &str = "ensembles of several servers";
+const TLS: &str = "TLS";
+const SASL: &str = "SASL";
+const HTTP: &str = "the admin HTTP server";
+const METRICS: &str = "metrics export";
+const IMAGES: &str = "snapshots";
+const THROTTLE: &str = "request throttling";
+const CONNECTION_THROTTLE: &str = "connection throttling";
+const LIFETIMES: &str = "container and TTL nodes";
+const PATH_STATS: &str = "path statistics";
+
+const THREADS: &str = "one thread a core serves connections and requests; see shards";
+const GROUP_COMMIT: &str = "batches close by flush.flights, flush.lingerMicros and flush.batchBytes";
+const BUFFERS: &str = "buffers are sized by what is in them";
+const CACHE: &str = "replies are encoded straight from memory, there is no cache of them";
+const WATCHES: &str = "there is one watch manager";
+const JVM: &str = "there is no Java machine";
+const LOGGING: &str = "the log goes to standard error; see --log-level";
+const NODELAY: &str = "TCP_NODELAY is always on";
+const ASYNC: &str = "no thread waits for a peer's socket";
+
+const fn key(name: &'static str, kind: Kind, value: ValueType, default: &'static str) -> Key {
+    Key { name, kind, value, default, form: Form::Prefixed, ours: false }
+}
+const fn works(name: &'static str, value: ValueType, default: &'static str) -> Key {
+    key(name, Kind::Works, value, default)
+}
+const fn none(name: &'static str, why: &'static str) -> Key {
+    key(name, Kind::NoEffect(why), Text, "")
+}
+const fn later(name: &'static str, feature: &'static str) -> Key {
+    key(name, Kind::Later(feature), Text, "")
+}
+const fn later_as(name: &'static str, feature: &'static str, value: ValueType) -> Key {
+    key(name, Kind::Later(feature), value, "")
+}
+const fn refused(name: &'static str, reason: &'static str, value: ValueType, default: &'static str) -> Key {
+    key(name, Kind::Refused(reason), value, default)
+}
+const fn bare(key: Key) -> Key {
+    Key { form: Form::Bare, ..key }
+}
+const fn either(key: Key) -> Key {
+    Key { form: Form::Either, ..key }
+}
+const fn ours(name: &'static str, value: ValueType, default: &'static str) -> Key {
+    Key { ours: true, ..key(name, Kind::Works, value, default) }
+}
+
+/// Every key. Numbers that Java parses at start are checked here too, whatever their kind.
+pub const TABLE: &[Key] = &[
+    // Basic keys.
+    works("clientPort", Int(0, 65535), ""),
+    works("clientPortAddress", Text, ""),
+    later_as("secureClientPort", TLS, Int(0, 65535)),
+    later("secureClientPortAddress", TLS),
+    works("dataDir", Path, ""),
+    works("dataLogDir", Path, ""),
+    works("tickTime", Int(1, I32), "3000"),
+    works("maxClientCnxns", Int(-I32 - 1, I32), "60"),
+    works("maxCnxns", Int(-I32 - 1, I32), "0"),
+    works("minSessionTimeout", Int(-1, I32), "-1"),
+    works("maxSessionTimeout", Int(-1, I32), "-1"),
+    works("clientPortListenBacklog", Int(-1, I32), "-1"),
+    none("serverCnxnFactory", "sockets are served through io_uring and epoll whatever the class"),
+    works("clientTcpKeepAlive", Bool, "false"),
+    none("nio.numSelectorThreads", THREADS),
+    none("nio.numWorkerThreads", THREADS),
+    works("nio.sessionlessCnxnTimeout", Int(1, I32), "10000"),
+    none("nio.directBufferBytes", BUFFERS),
+    none("nio.shutdownTimeout", THREADS),
+    none("commitProcessor.numWorkerThreads", THREADS),
+    none("commitProcessor.maxReadBatchSize", THREADS),
+    none("commitProcessor.maxCommitBatchSize", THREADS),
+    none("commitProcessor.shutdownTimeout", THREADS),
+    // Ensemble keys.
+    works("server.N", Text, ""),
+    later("group.N", ENSEMBLE),
+    later("weight.N", ENSEMBLE),
+    works("standaloneEnabled", Bool, "true"),
+    works("dynamicConfigFile", Path, ""),
+    later_as("initLimit", ENSEMBLE, Int(0, I32)),
+    later_as("syncLimit", ENSEMBLE, Int(0, I32)),
+    later_as("connectToLearnerMasterLimit", ENSEMBLE, Int(0, I32)),
+    later_as("electionAlg", ENSEMBLE, Word(&["3"])),
+    later("leaderServes", ENSEMBLE),
+    later_as("peerType", ENSEMBLE, Word(&["participant", "observer", "PARTICIPANT", "OBSERVER"])),
+    later_as("reconfigEnabled", ENSEMBLE, Bool),
+    later("cnxTimeout", ENSEMBLE),
+    later_as("quorumCnxnTimeoutMs", ENSEMBLE, Int(-1, I32)),
+    later_as("quorumListenOnAllIPs", ENSEMBLE, Bool),
+    later("tcpKeepAlive", ENSEMBLE),
+    later("electionPortBindRetry", ENSEMBLE),
+    later("fastleader.minNotificationInterval", ENSEMBLE),
+    later("fastleader.maxNotificationInterval", ENSEMBLE),
+    later("leader.maxTimeToWaitForEpoch", ENSEMBLE),
+    later("leader.maxConcurrentSnapSyncs", ENSEMBLE),
+    later("leader.maxConcurrentDiffSyncs", ENSEMBLE),
+    none("leader.closeSocketAsync", ASYNC),
+    none("learner.closeSocketAsync", ASYNC),
+    none("learner.asyncSending", ASYNC),
+    later("leader.ackLoggingFrequency", ENSEMBLE),
+    later("leaderConnectDelayDuringRetryMs", ENSEMBLE),
+    later("forceSnapshotSync", ENSEMBLE),
+    later_as("observerMasterPort", ENSEMBLE, Int(0, 65535)),
+    later("observerMaster.sizeLimit", ENSEMBLE),
+    later("observer.reconnectDelayMs", ENSEMBLE),
+    later("observer.election.DelayMs", ENSEMBLE),
+    later_as("syncEnabled", ENSEMBLE, Bool),
+    later("multiAddress.enabled", ENSEMBLE),
+    later("multiAddress.reachabilityCheckEnabled", ENSEMBLE),
+    later("multiAddress.reachabilityCheckTimeoutMs", ENSEMBLE),
+    later("oraclePath", ENSEMBLE),
+    none("quorum.cnxn.threads.size", THREADS),
+    none("follower.skipLearnerRequestToNextProcessor", THREADS),
+    none("forward_learner_requests_to_commit_processor_disabled", THREADS),
+    bare(none("leader.nodelay", NODELAY)),
+    bare(none("follower.nodelay", NODELAY)),
+    // Limits and throttles.
+    bare(works("jute.maxbuffer", Int(1024, limits::FRAME_MAX_CEILING as i64), "0xfffff")),
+    none("jute.maxbuffer.extrasize", "records the server itself wrote are read whatever their slack"),
+    works("globalOutstandingLimit", Int(1, I32), "1000"),
+    later("request_throttle_max_requests", THROTTLE),
+    later("request_throttle_stall_time", THROTTLE),
+    later("request_throttle_drop_stale", THROTTLE),
+    later("request_stale_latency_check", THROTTLE),
+    later("request_stale_connection_check", THROTTLE),
+    later("request_throttler.shutdownTimeout", THROTTLE),
+    later("throttled_op_wait_time", THROTTLE),
+    later("largeRequestMaxBytes", THROTTLE),
+    later("largeRequestThreshold", THROTTLE),
+    none("maxBatchSize", GROUP_COMMIT),
+    none("flushDelay", GROUP_COMMIT),
+    none("maxWriteQueuePollTime", GROUP_COMMIT),
+    later("connection_throttle_tokens", CONNECTION_THROTTLE),
+    later("connection_throttle_fill_time", CONNECTION_THROTTLE),
+    later("connection_throttle_fill_count", CONNECTION_THROTTLE),
+    later("connection_throttle_freeze_time", CONNECTION_THROTTLE),
+    later("connection_throttle_drop_increase", CONNECTION_THROTTLE),
+    later("connection_throttle_drop_decrease", CONNECTION_THROTTLE),
+    later("connection_throttle_decrease_ratio", CONNECTION_THROTTLE),
+    later("connection_throttle_weight_enabled", CONNECTION_THROTTLE),
+    later("connection_throttle_global_session_weight", CONNECTION_THROTTLE),
+    later("connection_throttle_local_session_weight", CONNECTION_THROTTLE),
+    later("connection_throttle_renew_session_weight", CONNECTION_THROTTLE),
+    later("enforceQuota", "quotas"),
+    none("maxResponseCacheSize", CACHE),
+    none("maxGetChildrenResponseCacheSize", CACHE),
+    none("intBufferStartingSizeBytes", BUFFERS),
+    later("netty.server.outstandingHandshake.limit", TLS),
+    none("netty.advancedFlowControl.enabled", "a connection that leaves its replies unread is not read from"),
+    // Storage.
+    later("snapCount", IMAGES),
+    later("snapSizeLimitInKb", IMAGES),
+    later("commitLogCount", ENSEMBLE),
+    later("snapshotSizeFactor", ENSEMBLE),
+    works("preAllocSize", Int(1, I32), "65536"),
+    none("txnLogSizeLimitInKb", "a log segment is as large as preAllocSize says"),
+    works("forceSync", Text, "yes"),
+    either(works("fsync.warningthresholdms", Int(0, I32), "1000")),
+    later("autopurge.snapRetainCount", IMAGES),
+    later("autopurge.purgeInterval", IMAGES),
+    later("snapshot.compression.method", IMAGES),
+    later("snapshot.trust.empty", IMAGES),
+    works("datadir.autocreate", Bool, "true"),
+    later("db.autocreate", ENSEMBLE),
+    works("digest.enabled", Bool, "true"),
+    works("closeSessionTxn.enabled", Bool, "true"),
+    later("serializeLastProcessedZxid.enabled", IMAGES),
+    // Sessions, node types, watches.
+    later_as("localSessionsEnabled", ENSEMBLE, Bool),
+    later_as("localSessionsUpgradingEnabled", ENSEMBLE, Bool),
+    later("extendedTypesEnabled", LIFETIMES),
+    later("emulate353TTLNodes", LIFETIMES),
+    bare(later("znode.container.checkIntervalMs", LIFETIMES)),
+    bare(later("znode.container.maxPerMinute", LIFETIMES)),
+    bare(later("znode.container.maxNeverUsedIntervalMs", LIFETIMES)),
+    none("watchManagerName", WATCHES),
+    none("watcherCleanThreadsNum", WATCHES),
+    none("watcherCleanThreshold", WATCHES),
+    none("watcherCleanIntervalInSeconds", WATCHES),
+    none("maxInProcessingDeadWatchers", WATCHES),
+    none("bitHashCacheSize", WATCHES),
+    bare(works("readonlymode.enabled", Bool, "false")),
+    // TLS and authentication.
+    later("ssl.keyStore.location", TLS),
+    later("ssl.keyStore.password", TLS),
+    later("ssl.keyStore.passwordPath", TLS),
+    later("ssl.keyStore.type", TLS),
+    later("ssl.trustStore.location", TLS),
+    later("ssl.trustStore.password", TLS),
+    later("ssl.trustStore.passwordPath", TLS),
+    later("ssl.trustStore.type", TLS),
+    later("ssl.protocol", TLS),
+    later("ssl.enabledProtocols", TLS),
+    later("ssl.ciphersuites", TLS),
+    later("ssl.context.supplier.class", TLS),
+    later("ssl.hostnameVerification", TLS),
+    later("ssl.clientHostnameVerification", TLS),
+    later("ssl.allowReverseDnsLookup", TLS),
+    later("ssl.crl", TLS),
+    later("ssl.ocsp", TLS),
+    later("ssl.clientAuth", TLS),
+    later("ssl.handshakeDetectionTimeoutMillis", TLS),
+    later("ssl.quorum.keyStore.location", TLS),
+    later("ssl.quorum.keyStore.password", TLS),
+    later("ssl.quorum.keyStore.passwordPath", TLS),
+    later("ssl.quorum.keyStore.type", TLS),
+    later("ssl.quorum.trustStore.location", TLS),
+    later("ssl.quorum.trustStore.password", TLS),
+    later("ssl.quorum.trustStore.passwordPath", TLS),
+    later("ssl.quorum.trustStore.type", TLS),
+    later("ssl.quorum.protocol", TLS),
+    later("ssl.quorum.enabledProtocols", TLS),
+    later("ssl.quorum.ciphersuites", TLS),
+    later("ssl.quorum.context.supplier.class", TLS),
+    later("ssl.quorum.hostnameVerification", TLS),
+    later("ssl.quorum.clientHostnameVerification", TLS),
+    later("ssl.quorum.allowReverseDnsLookup", TLS),
+    later("ssl.quorum.crl", TLS),
+    later("ssl.quorum.ocsp", TLS),
+    later("ssl.quorum.clientAuth", TLS),
+    later("ssl.quorum.handshakeDetectionTimeoutMillis", TLS),
+    later("ssl.authProvider", TLS),
+    later("ssl.sslProvider", TLS),
+    refused("sslQuorum", "servers do not speak TLS to each other yet; take the line out to run without", Bool, "false"),
+    later_as("portUnification", TLS, Bool),
+    later_as("sslQuorumReloadCertFiles", TLS, Bool),
+    later("client.portUnification", TLS),
+    later("client.certReload", TLS),
+    later("fips-mode", TLS),
+    later("authProvider.N", "authentication providers beyond digest, ip and world"),
+    works("DigestAuthenticationProvider.superDigest", Text, ""),
+    refused(
+        "DigestAuthenticationProvider.digestAlg",
+        "passwords are hashed by SHA1 only, by which ACLs of another algorithm never match; take the line out to use SHA1",
+        Text,
+        "SHA1",
+    ),
+    works("DigestAuthenticationProvider.enabled", Bool, "true"),
+    later("X509AuthenticationProvider.superUser", TLS),
+    later("X509AuthenticationProvider.superUser.*", TLS),
+    later("IPAuthenticationProvider.usexforwardedfor", HTTP),
+    works("skipACL", Text, "no"),
+    later("enableEagerACLCheck", "early ACL checks on followers"),
+    refused(
+        "sessionRequireClientSASLAuth",
+        "SASL is not there yet, so no client could be made to use it; take the line out to let clients in without",
+        Bool,
+        "false",
+    ),
+    refused(
+        "enforce.auth.enabled",
+        "forced authentication is not there yet; take the line out to let clients in without",
+        Bool,
+        "false",
+    ),
+    refused(
+        "enforce.auth.schemes",
+        "forced authentication is not there yet; take the line out to let clients in without",
+        Text,
+        "",
+    ),
+    refused("enforce.auth.*", "forced authentication is not there yet; take the line out to let clients in without", Text, ""),
+    later("allowSaslFailedClients", SASL),
+    later("ensembleAuthName", SASL),
+    later("kerberos.removeHostFromPrincipal", SASL),
+    later("kerberos.removeRealmFromPrincipal", SASL),
+    later("kerberos.canonicalizeHostNames", SASL),
+    refused(
+        "quorum.auth.enableSasl",
+        "servers do not authenticate each other yet; take the line out to run without",
+        Bool,
+        "false",
+    ),
+    refused(
+        "quorum.auth.serverRequireSasl",
+        "servers do not authenticate each other yet; take the line out to run without",
+        Bool,
+        "false",
+    ),
+    refused(
+        "quorum.auth.learnerRequireSasl",
+        "servers do not authenticate each other yet; take the line out to run without",
+        Bool,
+        "false",
+    ),
+    refused("quorum.auth.*", "servers do not authenticate each other yet; take the line out to run without", Text, ""),
+    // Admin, metrics, audit.
+    works("4lw.commands.whitelist", Text, "srvr"),
+    later("admin.enableServer", HTTP),
+    later("admin.serverAddress", HTTP),
+    later("admin.serverPort", HTTP),
+    later("admin.commandURL", HTTP),
+    later("admin.idleTimeout", HTTP),
+    later("admin.httpVersion", HTTP),
+    later("admin.portUnification", HTTP),
+    later("admin.forceHttps", HTTP),
+    later("admin.needClientAuth", HTTP),
+    later("admin.snapshot.enabled", HTTP),
+    later("admin.restore.enabled", HTTP),
+    later("admin.rateLimiterIntervalInMS", HTTP),
+    later("metricsProvider.className", METRICS),
+    later("metricsProvider.*", METRICS),
+    later("audit.enable", "the audit log"),
+    later("audit.impl.class", "the audit log"),
+    none("jvm.pause.monitor", JVM),
+    none("jvm.pause.sleep.time.ms", JVM),
+    none("jvm.pause.warn-threshold.ms", JVM),
+    none("jvm.pause.info-threshold.ms", JVM),
+    later("pathStats.enabled", PATH_STATS),
+    later("pathStats.slotCapacity", PATH_STATS),
+    later("pathStats.slotDuration", PATH_STATS),
+    later("pathStats.maxDepth", PATH_STATS),
+    later("pathStats.sampleRate", PATH_STATS),
+    later("pathStats.initialDelay", PATH_STATS),
+    later("pathStats.delay", PATH_STATS),
+    later("pathStats.topPathMax", PATH_STATS),
+    // What the scripts around the Java server pass along.
+    none("log.*", LOGGING),
+    none("root.logger", LOGGING),
+    none("console.threshold", LOGGING),
+    none("tracelog.*", LOGGING),
+    none("auditlog.*", LOGGING),
+    none("audit.logger", LOGGING),
+    none("jmx.*", JVM),
+    // Our own.
+    ours("flush.method", Word(&["dsync", "fdatasync", "none"]), "dsync"),
+    ours("flush.flights", Int(1, limits::FLIGHTS_MAX as i64), "4"),
+    ours("flush.lingerMicros", Int(0, 1_000_000), "0"),
+    // A batch that closes later than this might not fit a segment (`ground::limits`).
+    ours("flush.batchBytes", Bytes(limits::BLOCK as i64, limits::BATCH_BYTES_DEFAULT as i64), "1048576"),
+    ours("shards", Int(0, 1024), "0"),
+    ours("sequencer.placement", Word(&["auto", "own", "shared"]), "auto"),
+    ours("cores.pin", Word(&["auto", "yes", "no"]), "auto"),
+    ours("spin.micros", Int(0, 1_000_000), "0"),
+    ours("log.warnBytes", Bytes(0, i64::MAX), "8589934592"),
+    ours("io.memoryKiB", Int(64, 1 << 20), "1024"),
+];
