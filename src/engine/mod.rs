@@ -18,3 +18,6 @@
 //! (Numbers 3, 9, 10, 14 and 16 belong to the ensemble, the images and the simulator.)
 
 pub mod census;
+pub mod message;
+pub mod sequencer;
+pub mod shard;

@@ -1,16 +1,368 @@
-//! Boot: starts what a configuration asks for.
+//! Boot: from a configuration to a server that serves, and from a signal to a clean stop.
 
-use super::config::{Level, Notice, ServerConfig};
+use std::cell::Cell;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::admin::{Admin, Facts, Host};
+use super::config::placement::{Cores, Plan, Sequencer as Placed, plan};
+use super::config::settings::{FlushMethod as Configured, ServerConfig};
+use super::config::{Level, Notice};
+use super::recover::{self, Recovered};
+use crate::auth::AuthConfig;
+use crate::engine::census::{Census, Word};
+use crate::engine::sequencer::{FlushKnobs, Sequencer};
+use crate::engine::shard::{Shard, ShardConfig, Words};
+use crate::ground::ids::{ServerId, ShardId, Zxid};
+use crate::runtime::acceptor::{Acceptor, Doorway, Inbox};
+use crate::runtime::clock::Clock;
+use crate::runtime::cores::{self, Executor, Heartbeat, Tick};
+use crate::runtime::disk::{FlushMethod, LogDir};
+use crate::runtime::mesh::{self, Common};
+use crate::runtime::preparer::{Preparer, PreparerConfig};
+use crate::runtime::sequencer_loop::{self, SequencerSetup};
+use crate::runtime::shard_loop::{self, ShardSetup};
+use crate::session::Ids;
+use crate::storage::appender::Appender;
+
+/// How long a stop may take before the process ends all the same; everything acknowledged is durable long before.
+const STOP_WITHIN: Duration = Duration::from_millis(1900);
+
+/// Seconds without a heartbeat after which an executor is spoken of.
+const SILENCE_TOLD: u32 = 10;
+
+/// Seconds without a heartbeat after which the process ends: a server that does not move must not hold its clients.
+const SILENCE_FATAL: u32 = 60;
+
+/// A line for the operator, and the end.
+type Failed = String;
 
 /// Tells the operator what there is to tell, and serves until told to stop.
 #[must_use]
-pub fn serve(_config: ServerConfig, notices: Vec<Notice>) -> ExitCode {
+pub fn serve(config: ServerConfig, notices: Vec<Notice>) -> ExitCode {
     for notice in notices {
         match notice.level {
             Level::Info => tracing::info!(target: "ringkeeper::config", "{notice}"),
             Level::Warn => tracing::warn!(target: "ringkeeper::config", "{notice}"),
         }
     }
-    ExitCode::SUCCESS
+    match run(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(line) => {
+            eprintln!("ringkeeper: {line}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Running {
+    executors: Vec<Executor>,
+    heartbeats: Vec<Heartbeat>,
+    acceptor: Acceptor,
+    common: Arc<Common>,
+}
+
+fn run(config: &ServerConfig) -> Result<(), Failed> {
+    end_on_panic();
+    cores::check_ring().map_err(|error| error.to_string())?;
+    // Clients are descriptors: what the system allows is taken.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let signals = listen_for_signals()?;
+    let socket = bind(config)?;
+    let clock = Clock::default();
+    let data = config.data_log_dir.join("log");
+    recover::refuse_foreign(&config.data_dir, &config.data_log_dir)?;
+    if !config.data_dir_autocreate && !config.data_log_dir.is_dir() {
+        return Err(format!("{} is not there, and datadir.autocreate=false", config.data_log_dir.display()));
+    }
+    let dir = LogDir::open(&data).map_err(|error| error.to_string())?;
+    let auth = AuthConfig {
+        super_digest: config.super_digest.as_ref().map(|secret| secret.0.clone()),
+        digest_enabled: config.digest_auth_enabled,
+        skip_acl: config.skip_acl,
+    };
+    let seeds = seeds()?;
+    let recovered = recover::recover(&dir, config, auth.clone(), seeds, clock)?;
+    let zxid = recovered.restored.last;
+    let backlog = config.listen_backlog.map_or(1024, |backlog| i32::try_from(backlog).unwrap_or(i32::MAX));
+    socket.listen(backlog).map_err(|error| format!("cannot listen: {error}"))?;
+    let listener = TcpListener::from(socket);
+    let address = listener.local_addr().map_err(|error| format!("cannot tell the listener's address: {error}"))?;
+    let plan = plan(&Cores::of_this_process(), config.shards, config.sequencer_placement, config.pin);
+    let running = start(config, &plan, &dir, recovered, auth, seeds, clock, (listener, address))?;
+    eprintln!("ready: {} standalone, {} shard(s), zxid {zxid}", shown(config, address), plan.shards);
+    watch(&signals, &running.heartbeats);
+    stop(running);
+    Ok(())
+}
+
+/// The address as configured, with the port that was bound.
+fn shown(config: &ServerConfig, address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(config.client_addr.ip(), address.port())
+}
+
+#[expect(clippy::too_many_arguments, reason = "every part of the house meets here, once")]
+fn start(
+    config: &ServerConfig,
+    plan: &Plan,
+    dir: &LogDir,
+    recovered: Recovered,
+    auth: AuthConfig,
+    seeds: [u64; 4],
+    clock: Clock,
+    (listener, address): (TcpListener, SocketAddr),
+) -> Result<Running, Failed> {
+    let now = clock.now();
+    let Recovered { restored, position, spares } = recovered;
+    let zxid = restored.last;
+    let view = restored.ledger.tree().view().clone();
+    let (sequencer_port, shard_ports) = mesh::mesh(plan.shards, zxid);
+    let common = Arc::clone(sequencer_port.common());
+    let preparer_config = PreparerConfig {
+        dir: dir.path().to_owned(),
+        segment_size: config.segment_bytes,
+        server: config.my_id,
+        warn_bytes: if config.log_warn_bytes == 0 { u64::MAX } else { config.log_warn_bytes },
+    };
+    let preparer = Preparer::start(preparer_config, position.segment.number, spares, clock, Arc::clone(&common))
+        .map_err(|error| format!("cannot start a thread: {error}"))?;
+    let knobs = FlushKnobs {
+        flights: config.flush.flights,
+        linger_us: config.flush.linger_micros,
+        batch_bytes: config.flush.batch_bytes,
+    };
+    let ids = Ids::starting(now.wall.0.unsigned_abs(), ServerId(config.session_server_id));
+    let shards = u16::try_from(plan.shards).map_err(|_| "more shards than can be counted".to_owned())?;
+    let engine = Sequencer::new(restored, ids, Appender::new(position, Zxid::ZERO), knobs, shards, now);
+    let mut sequencer = Some(SequencerSetup {
+        engine,
+        port: sequencer_port,
+        dir: dir.path().to_owned(),
+        segment: position.segment.number,
+        preparer,
+        method: match config.flush.method {
+            Configured::Dsync => FlushMethod::Dsync,
+            Configured::Fdatasync => FlushMethod::Fdatasync,
+            Configured::None => FlushMethod::None,
+        },
+        warn_ms: config.fsync_warning_ms,
+        clock,
+    });
+    let doorway = Arc::new(Doorway::new(plan.shards, config.max_client_cnxns as usize, config.max_cnxns as usize));
+    let inboxes: Vec<_> = (0..plan.shards).map(|_| Arc::new(Inbox::default())).collect();
+    let words: Arc<dyn Words> = Arc::new(Spoken(Admin::new(facts(config, dir.path(), address))));
+    let executors_count = plan.shards + usize::from(plan.sequencer == Placed::Own);
+    let (io_memory, line) = cores::io_memory(config.io_memory_bytes, executors_count, rustix::process::geteuid().is_root());
+    if let Some(line) = line {
+        tracing::warn!("{line}");
+    }
+    let spin = Duration::from_micros(config.spin_micros);
+    let mut executors = Vec::new();
+    let mut heartbeats = Vec::new();
+    for (i, port) in shard_ports.into_iter().enumerate() {
+        let shard_config = ShardConfig {
+            id: ShardId(u16::try_from(i).expect("shards are counted in u16")),
+            frame_max: config.jute_maxbuffer,
+            min_timeout_ms: clamp(config.min_session_timeout_ms),
+            max_timeout_ms: clamp(config.max_session_timeout_ms),
+            sessionless_ms: config.sessionless_timeout_ms,
+            tick_ms: u64::from(config.tick_time_ms),
+            auth: auth.clone(),
+            words: Arc::clone(&words),
+        };
+        let shard = Shard::new(shard_config, view.clone(), zxid, seeds, now);
+        let setup = ShardSetup { shard, port, inbox: Arc::clone(&inboxes[i]), doorway: Arc::clone(&doorway), clock };
+        let shared = if i == 0 && plan.sequencer == Placed::SharedWithShard0 { sequencer.take() } else { None };
+        let heartbeat = Heartbeat::default();
+        heartbeats.push(heartbeat.clone());
+        let pin = plan.pins.as_ref().map(|pins| pins.shards[i]);
+        let name = format!("rk-shard-{i}");
+        executors.push(executor(&name, pin, io_memory, spin, heartbeat, Some(setup), shared)?);
+    }
+    if let Some(setup) = sequencer {
+        let heartbeat = Heartbeat::default();
+        heartbeats.push(heartbeat.clone());
+        let pin = plan.pins.as_ref().map(|pins| pins.sequencer);
+        executors.push(executor("rk-sequencer", pin, io_memory, spin, heartbeat, None, Some(setup))?);
+    }
+    let acceptor = Acceptor::start(listener, doorway, inboxes, Arc::clone(&common))
+        .map_err(|error| format!("cannot accept clients: {error}"))?;
+    Ok(Running { executors, heartbeats, acceptor, common })
+}
+
+/// Starts one executor with its tick and the loops that live there.
+fn executor(
+    name: &str,
+    pin: Option<usize>,
+    io_memory: usize,
+    spin: Duration,
+    heartbeat: Heartbeat,
+    shard: Option<ShardSetup>,
+    sequencer: Option<SequencerSetup>,
+) -> Result<Executor, Failed> {
+    let main = move || async move {
+        let tick = Tick::default();
+        let ring_wanted = Rc::new(Cell::new(false));
+        // Ends with the executor.
+        drop(cores::spawn(tick.clone().run(heartbeat)));
+        let sequencer = sequencer.map(|setup| cores::spawn(sequencer_loop::run(setup, tick.clone(), Rc::clone(&ring_wanted))));
+        if let Some(setup) = shard {
+            shard_loop::run(setup, tick, ring_wanted).await;
+        }
+        if let Some(sequencer) = sequencer {
+            sequencer.await;
+        }
+    };
+    cores::start(name, pin, io_memory, spin, main).map_err(|error| error.to_string())
+}
+
+/// The admin words at the engine's door.
+struct Spoken(Admin);
+
+impl Words for Spoken {
+    fn allows(&self, word: Word) -> bool {
+        self.0.allowed(word)
+    }
+
+    fn refusal(&self, name: &str) -> String {
+        Admin::refusal(name)
+    }
+
+    fn answer(&self, word: Word, census: Option<&Census>) -> String {
+        self.0.answer(word, census)
+    }
+}
+
+fn facts(config: &ServerConfig, log_dir: &Path, address: SocketAddr) -> Facts {
+    Facts {
+        version: Host::version(),
+        client_port: address.port(),
+        secure_client_port: None,
+        data_dir: config.data_dir.clone(),
+        data_log_dir: log_dir.to_owned(),
+        tick_time_ms: config.tick_time_ms,
+        max_client_cnxns: config.max_client_cnxns,
+        min_session_timeout_ms: config.min_session_timeout_ms,
+        max_session_timeout_ms: config.max_session_timeout_ms,
+        listen_backlog: config.listen_backlog.map_or(-1, clamp),
+        server_id: config.conf_server_id,
+        whitelist: config.four_letter_words.to_string(),
+        read_only_enabled: config.readonlymode,
+        host: Host::ask(),
+    }
+}
+
+fn clamp(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+fn seeds() -> Result<[u64; 4], Failed> {
+    let mut seeds = [0; 4];
+    for seed in &mut seeds {
+        *seed = getrandom::u64().map_err(|error| format!("no random bytes to be had: {error}"))?;
+    }
+    Ok(seeds)
+}
+
+/// Binds the client port; it listens only when the server is ready, so that nobody waits in its queue meanwhile.
+fn bind(config: &ServerConfig) -> Result<Socket, Failed> {
+    let dual = SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), config.client_addr.port());
+    if config.client_dual_stack
+        && let Ok(socket) = bind_to(dual, config)
+    {
+        return Ok(socket);
+    }
+    bind_to(config.client_addr, config).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("{} is in use; another server may be running: stop it or choose another port", config.client_addr)
+        }
+        _ => format!("cannot bind {}: {error}", config.client_addr),
+    })
+}
+
+fn bind_to(address: SocketAddr, config: &ServerConfig) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!config.client_dual_stack)?;
+    }
+    // Accepted sockets inherit it.
+    socket.set_keepalive(config.tcp_keepalive)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listen_for_signals() -> Result<Receiver<i32>, Failed> {
+    let (sender, receiver) = mpsc::channel();
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot listen for signals: {error}"))?;
+    std::thread::Builder::new()
+        .name("rk-signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if sender.send(signal).is_err() {
+                    return;
+                }
+            }
+        })
+        .map_err(|error| format!("cannot start a thread: {error}"))?;
+    Ok(receiver)
+}
+
+/// Watches over the executors until a signal comes.
+fn watch(signals: &Receiver<i32>, heartbeats: &[Heartbeat]) {
+    let mut seen: Vec<_> = heartbeats.iter().map(|heartbeat| (heartbeat.beats(), 0)).collect();
+    while let Err(RecvTimeoutError::Timeout) = signals.recv_timeout(Duration::from_secs(1)) {
+        for (i, (heartbeat, (beats, silent))) in heartbeats.iter().zip(&mut seen).enumerate() {
+            let now = heartbeat.beats();
+            *silent = if now == *beats { *silent + 1 } else { 0 };
+            *beats = now;
+            if *silent == SILENCE_TOLD {
+                tracing::error!("executor {i} has not moved for {SILENCE_TOLD} s");
+            }
+            if *silent >= SILENCE_FATAL {
+                sequencer_loop::fatal(&format!(
+                    "executor {i} has not moved for {SILENCE_FATAL} s: stopping, acknowledged data is intact"
+                ));
+            }
+        }
+    }
+}
+
+/// Stops accepting, lets clients have their answers, makes the log's end durable.
+fn stop(running: Running) {
+    let Running { executors, acceptor, common, .. } = running;
+    let deadline = Instant::now() + STOP_WITHIN;
+    acceptor.stop();
+    common.stop();
+    let (done, finished) = mpsc::channel();
+    std::thread::spawn(move || {
+        for executor in executors {
+            if let Err(error) = executor.join() {
+                tracing::error!("an executor ended badly: {error}");
+            }
+        }
+        // Nobody listens any more where the deadline has passed.
+        let _ = done.send(());
+    });
+    if finished.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
+        tracing::warn!("not everybody took their answers in time; everything acknowledged is durable");
+    }
+}
+
+/// A panic anywhere is a broken invariant: the process ends, and recovers from its log when it is started again.
+fn end_on_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        tell(info);
+        std::process::abort();
+    }));
 }

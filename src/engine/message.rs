@@ -1,0 +1,167 @@
+//! Messages between shards and the sequencer, and the batch, the unit of everything.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::census::{Census, ShardCensus, Word};
+use crate::auth::Identities;
+use crate::ground::ids::{ConnId, SessionId, Ticket, Zxid};
+use crate::proto::code::Code;
+use crate::tree::change::Step;
+
+/// From a shard to the sequencer.
+#[derive(Debug)]
+pub enum Inward {
+    /// The requests of one turn, in the order they arrived.
+    Train(Box<Train>),
+    /// Sessions heard of since the last time.
+    Touched(Vec<SessionId>),
+    /// A connection asks for an admin word that needs the whole server.
+    Ask(ConnId, Word),
+    /// A shard's part of a census.
+    Part(u64, Box<ShardCensus>),
+}
+
+/// Requests of one turn; their bodies lie in one arena.
+#[derive(Debug, Default)]
+pub struct Train {
+    /// Bodies, one after the other.
+    pub arena: Vec<u8>,
+    /// What is asked, in order.
+    pub items: Vec<Item>,
+}
+
+/// One request on its way to the ledger.
+#[derive(Debug)]
+pub struct Item {
+    /// Where the answer goes.
+    pub conn: ConnId,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// What a shard asks of the sequencer.
+#[derive(Debug)]
+pub enum Ask {
+    /// A new session.
+    Open {
+        /// Negotiated timeout, ms.
+        timeout_ms: i32,
+    },
+    /// A session that comes back on a new connection.
+    Attach {
+        /// The session.
+        session: SessionId,
+        /// Whether the password was its own. Even a wrong one closes the old connection, as in ZooKeeper.
+        password_ok: bool,
+        /// Timeout negotiated anew, ms.
+        timeout_ms: i32,
+    },
+    /// A write, or the closing of the session.
+    Write {
+        /// The session.
+        session: SessionId,
+        /// xid, echoed.
+        xid: i32,
+        /// Operation code.
+        op: i32,
+        /// The record, in the train's arena.
+        body: Range<usize>,
+        /// Identities of the connection when it asked.
+        who: Arc<Identities>,
+    },
+}
+
+/// From the sequencer to a shard.
+#[derive(Clone, Debug)]
+pub enum Outward {
+    /// Delivered transactions.
+    Batch(Arc<Batch>),
+    /// The answer to [`Ask::Attach`]: the timeout where it succeeded.
+    Attached(ConnId, SessionId, Option<i32>),
+    /// The session of this connection lives elsewhere now.
+    HangUp(ConnId),
+    /// A census is taken: send your part under this number.
+    Count(u64, Word),
+    /// All parts are in: answer the connection.
+    Counted(ConnId, Word, Arc<Census>),
+}
+
+/// Transactions that are written, delivered and adopted together.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// First zxid.
+    pub first: Zxid,
+    /// Last zxid.
+    pub last: Zxid,
+    /// One a transaction, in zxid order.
+    pub entries: Vec<Entry>,
+    /// Changes of all of them; an entry has those up to its `steps_end`, from where the one before it ended.
+    pub steps: Vec<Step>,
+    /// Bytes in the log, which stand for what a queue of batches holds in memory.
+    pub bytes: usize,
+}
+
+impl Batch {
+    /// Transactions in it.
+    #[must_use]
+    pub fn records(&self) -> u32 {
+        u32::try_from(self.entries.len()).expect("a batch is bounded by its bytes")
+    }
+}
+
+/// One transaction as shards see it.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its zxid.
+    pub zxid: Zxid,
+    /// The session that asked.
+    pub session: SessionId,
+    /// xid of the request.
+    pub xid: i32,
+    /// Operation code of the request.
+    pub op: i32,
+    /// Who waits for the answer; none for what the server did by itself.
+    pub ticket: Option<Ticket>,
+    /// Bytes of credit that the shard gets back.
+    pub cost: u32,
+    /// End of this entry's changes within the batch.
+    pub steps_end: u32,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Done; the answer is made from the entry's only change.
+    Done,
+    /// Refused, and nothing changed.
+    Refused(Code),
+    /// A multi, member by member.
+    Multi(Box<[Member]>),
+    /// A session was opened.
+    Opened {
+        /// Its timeout, ms.
+        timeout_ms: i32,
+    },
+    /// A session was closed.
+    Closed,
+}
+
+/// What became of a member of a multi.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Member {
+    /// create: answers with the path.
+    Created,
+    /// create2: answers with path and Stat.
+    Created2,
+    /// delete.
+    Deleted,
+    /// setData: answers with the Stat.
+    Set,
+    /// check.
+    Checked,
+    /// The code this member is answered with when the multi failed; 0 for those before the one that failed.
+    Error(i32),
+}

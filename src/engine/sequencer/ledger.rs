@@ -1,0 +1,256 @@
+//! Ledger: from a request to a transaction. It decides once: sequence names, versions, parent counters, ephemeral lists.
+//!
+//! It runs ahead of what is durable, on a tree of its own that can undo; checks and their order are those of ZooKeeper's
+//! `PrepRequestProcessor`, and every write it refuses still takes a zxid, so that answers keep their order.
+
+use std::borrow::Cow;
+
+use crate::auth::{self, AuthConfig, Fixed, Identities};
+use crate::ground::ids::{SessionId, Zxid};
+use crate::ground::limits;
+use crate::proto::acl::{self, Acl, AclRef};
+use crate::proto::code::Code;
+use crate::proto::jute::Reader;
+use crate::proto::opcode;
+use crate::proto::path;
+use crate::proto::request::{Create, Write};
+use crate::proto::txn::{self, Txn, TxnHeader};
+use crate::tree::acls::open;
+use crate::tree::change::Step;
+use crate::tree::record::Record;
+use crate::tree::tree::Tree;
+
+use super::multi;
+use crate::engine::message::Outcome;
+
+/// Paths that cannot be deleted.
+const SPECIAL: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
+
+/// The writer's tree and the rules of writing to it.
+pub struct Ledger {
+    tree: Tree,
+    auth: AuthConfig,
+}
+
+impl Ledger {
+    /// A ledger over a tree, fresh or restored.
+    #[must_use]
+    pub const fn new(tree: Tree, auth: AuthConfig) -> Self {
+        Self { tree, auth }
+    }
+
+    /// Its tree, which stands at the last proposal.
+    #[must_use]
+    pub const fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Lets go of what undoing transactions up to `zxid` would need: they are delivered.
+    pub fn forget(&mut self, zxid: Zxid) {
+        self.tree.forget(zxid);
+    }
+
+    /// Takes one write: decides, applies to its tree, and appends the transaction's blob to `blob` and the changes to `steps`.
+    ///
+    /// `header.kind` is set here. A refusal becomes an error transaction.
+    pub(super) fn write(
+        &mut self,
+        header: &mut TxnHeader,
+        op: i32,
+        body: &[u8],
+        who: &Identities,
+        blob: &mut Vec<u8>,
+        steps: &mut Vec<Step>,
+    ) -> Outcome {
+        let start = blob.len();
+        let result = if op == opcode::MULTI {
+            multi::write(self, header, body, who, blob, steps)
+        } else {
+            self.single(header, op, body, who, blob, steps)
+        };
+        match result {
+            Ok(outcome) => outcome,
+            Err(code) => {
+                blob.truncate(start);
+                Self::refusal(header, code, blob);
+                Outcome::Refused(code)
+            }
+        }
+    }
+
+    fn single(
+        &mut self,
+        header: &mut TxnHeader,
+        op: i32,
+        body: &[u8],
+        who: &Identities,
+        blob: &mut Vec<u8>,
+        steps: &mut Vec<Step>,
+    ) -> Result<Outcome, Code> {
+        if op == opcode::RECONFIG {
+            return Err(Code::ReconfigDisabled);
+        }
+        let write = Write::decode(op, &mut Reader::new(body)).map_err(|_| Code::MarshallingError)?;
+        let txn = self.decide(&write, header.session, who)?;
+        header.kind = op;
+        let start = blob.len();
+        header.encode(blob);
+        txn.encode(blob);
+        if blob.len() - start + 12 > limits::TXN_BYTES_MAX {
+            return Err(Code::MarshallingError);
+        }
+        self.apply(header, &txn, steps);
+        txn::encode_digest(blob, self.tree.digest());
+        Ok(Outcome::Done)
+    }
+
+    /// Appends an error transaction.
+    pub(super) fn refusal(header: &mut TxnHeader, code: Code, blob: &mut Vec<u8>) {
+        header.kind = opcode::ERROR;
+        header.encode(blob);
+        Txn::Error { err: code.as_wire() }.encode(blob);
+    }
+
+    /// Appends a transaction that the server itself makes: the opening or closing of a session.
+    pub(super) fn session(
+        &mut self,
+        header: &mut TxnHeader,
+        kind: i32,
+        txn: &Txn<'_>,
+        blob: &mut Vec<u8>,
+        steps: &mut Vec<Step>,
+    ) {
+        header.kind = kind;
+        header.encode(blob);
+        txn.encode(blob);
+        self.apply(header, txn, steps);
+        txn::encode_digest(blob, self.tree.digest());
+    }
+
+    /// The closing of a session, with all its ephemerals.
+    pub(super) fn closing(&self, session: SessionId) -> Txn<'static> {
+        Txn::CloseSession { paths: self.tree.ephemerals(session).map(|path| Cow::Owned(path.to_owned())).collect() }
+    }
+
+    pub(super) fn apply(&mut self, header: &TxnHeader, txn: &Txn<'_>, steps: &mut Vec<Step>) {
+        self.tree.apply(header, txn, steps).expect("the ledger proposes only what its tree can take");
+    }
+
+    pub(super) const fn tree_mut(&mut self) -> &mut Tree {
+        &mut self.tree
+    }
+
+    /// Checks one write against the tree as it stands, and resolves it.
+    pub(super) fn decide<'a>(&self, write: &Write<'a>, session: SessionId, who: &Identities) -> Result<Txn<'a>, Code> {
+        match write {
+            Write::Create(create) => self.create(create, session, who),
+            Write::Delete { path, version } => {
+                if !path.contains('/') || path.contains('\0') || SPECIAL.contains(&&**path) {
+                    return Err(Code::BadArguments);
+                }
+                let (parent, _) = path::split(path).ok_or(Code::BadArguments)?;
+                self.permit(self.node(parent)?, acl::DELETE, who)?;
+                let node = self.node(path)?;
+                next_version(node.version(), *version)?;
+                if node.num_children() > 0 {
+                    return Err(Code::NotEmpty);
+                }
+                Ok(Txn::Delete { path: path.clone() })
+            }
+            Write::SetData { path, data, version } => {
+                valid(path)?;
+                let node = self.node(path)?;
+                self.permit(node, acl::WRITE, who)?;
+                let version = next_version(node.version(), *version)?;
+                Ok(Txn::SetData { path: path.clone(), data: *data, version })
+            }
+            Write::SetAcl { path, acl, version } => {
+                valid(path)?;
+                let acl = self.fix(acl, who)?;
+                let node = self.node(path)?;
+                self.permit(node, acl::ADMIN, who)?;
+                let version = next_version(node.aversion(), *version)?;
+                Ok(Txn::SetAcl { path: path.clone(), acl, version })
+            }
+            Write::Check { path, version } => {
+                valid(path)?;
+                let node = self.node(path)?;
+                self.permit(node, acl::READ, who)?;
+                let version = next_version(node.version(), *version)?;
+                Ok(Txn::Check { path: path.clone(), version })
+            }
+        }
+    }
+
+    fn create<'a>(&self, create: &Create<'a>, session: SessionId, who: &Identities) -> Result<Txn<'a>, Code> {
+        let (ephemeral, sequential) = match create.flags {
+            // A container flag on a plain create makes an ordinary persistent znode, as in ZooKeeper.
+            0 | 4 => (false, false),
+            1 => (true, false),
+            2 => (false, true),
+            3 => (true, true),
+            // Znodes with a time to live come with the extended types.
+            5 | 6 => return Err(Code::Unimplemented),
+            _ => return Err(Code::BadArguments),
+        };
+        if create.op == opcode::CREATE_TTL {
+            // A mode without a time to live must not carry one; a negative one stops a real ZooKeeper for good.
+            return Err(Code::BadArguments);
+        }
+        if create.op == opcode::CREATE_CONTAINER {
+            return Err(Code::Unimplemented);
+        }
+        if create.path.contains('\0') {
+            return Err(Code::BadArguments);
+        }
+        let (parent_path, _) = path::split(&create.path).ok_or(Code::BadArguments)?;
+        let acl = self.fix(&create.acl, who)?;
+        let parent = self.node(parent_path)?;
+        self.permit(parent, acl::CREATE, who)?;
+        let path: Cow<'a, str> =
+            if sequential { Cow::Owned(format!("{}{:010}", create.path, parent.cversion())) } else { create.path.clone() };
+        valid(&path)?;
+        if self.tree.get(&path).is_some() {
+            return Err(Code::NodeExists);
+        }
+        if parent.is_ephemeral() {
+            return Err(Code::NoChildrenForEphemerals);
+        }
+        if ephemeral && !self.close_stays_small(session, &path) {
+            return Err(Code::SystemError);
+        }
+        Ok(Txn::Create { path, data: create.data, acl, ephemeral, parent_cversion: parent.cversion().wrapping_add(1) })
+    }
+
+    /// Whether the transaction that will close the session stays below the limit with one more ephemeral of this path.
+    fn close_stays_small(&self, session: SessionId, path: &str) -> bool {
+        const FIXED: usize = 32 + 4 + 12;
+        FIXED + self.tree.ephemerals(session).map(|path| path.len() + 4).sum::<usize>() + path.len() + 4 <= limits::TXN_BYTES_MAX
+    }
+
+    /// The list as it will be stored, or the refusal.
+    fn fix(&self, list: &[AclRef<'_>], who: &Identities) -> Result<Cow<'static, [Acl]>, Code> {
+        match auth::fixup(list, who, &self.auth) {
+            Ok(Fixed::Open) => Ok(Cow::Borrowed(open())),
+            Ok(Fixed::List(list)) => Ok(Cow::Owned(list)),
+            Err(invalid) => Err(invalid.code()),
+        }
+    }
+
+    fn node(&self, path: &str) -> Result<&Record, Code> {
+        self.tree.get(path).ok_or(Code::NoNode)
+    }
+
+    fn permit(&self, node: &Record, wanted: i32, who: &Identities) -> Result<(), Code> {
+        if node.is_open() || auth::permits(node.acl(), wanted, who, &self.auth) { Ok(()) } else { Err(Code::NoAuth) }
+    }
+}
+
+fn valid(path: &str) -> Result<(), Code> {
+    if path::is_valid(path) { Ok(()) } else { Err(Code::BadArguments) }
+}
+
+/// The version after `current`, where `expected` is it or -1.
+const fn next_version(current: i32, expected: i32) -> Result<i32, Code> {
+    if expected == -1 || expected == current { Ok(current.wrapping_add(1)) } else { Err(Code::BadVersion) }
+}

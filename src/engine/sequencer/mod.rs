@@ -1,0 +1,335 @@
+//! Sequencer: the engine that orders writes. Ledger, group commit, sessions and the chores of the server's own.
+//!
+//! The driver's duty, in this order each turn: hand in what came (`handle`, `flushed`, `tick`), then while [`Sequencer::due`]
+//! names a length, frame a batch and start its write, then take [`Sequencer::outward`] and push it to the shards. Nothing
+//! that it returns may be shown before the driver has it: a batch appears in `outward` only when it is durable.
+
+mod batch;
+mod gather;
+mod ledger;
+mod multi;
+mod restore;
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+
+pub use batch::FlushKnobs;
+pub use ledger::Ledger;
+pub use restore::{Restore, RestoreError, Restored};
+
+use self::batch::Builder;
+use self::gather::Gathers;
+use super::message::{Ask, Batch, Inward, Item, Outcome, Outward, Train};
+use crate::ground::ids::{SessionId, ShardId, Ticket, Zxid};
+use crate::ground::time::{Millis, Now};
+use crate::proto::code::Code;
+use crate::proto::opcode;
+use crate::proto::txn::{Txn, TxnHeader};
+use crate::session::{self, Ids, State};
+use crate::storage::appender::{Appender, Contents, Placement};
+use crate::storage::batch::framed_len;
+use crate::storage::segment::SegmentStart;
+
+/// Milliseconds of quiet after which the log's last batch is marked durable in the log itself.
+const MARK_AFTER_MS: u64 = 100;
+
+/// Who gets a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum To {
+    /// One shard.
+    Shard(ShardId),
+    /// Every shard.
+    All,
+}
+
+/// A batch on its way to the disk.
+struct Flight {
+    /// `None` for a mark.
+    batch: Option<Arc<Batch>>,
+    last: Zxid,
+}
+
+/// The engine.
+pub struct Sequencer {
+    ledger: Ledger,
+    sessions: session::Table<Option<Ticket>>,
+    ids: Ids,
+    appender: Appender,
+    knobs: FlushKnobs,
+    builder: Builder,
+    flights: VecDeque<Flight>,
+    gathers: Gathers,
+    outward: Vec<(To, Outward)>,
+    proposed: Zxid,
+    delivered: Zxid,
+    /// Set while stopping: no request is admitted any more.
+    closing: bool,
+    last_flush: Millis,
+    flushes: u64,
+    transactions: u64,
+    log_bytes: u64,
+}
+
+impl Sequencer {
+    /// An engine over what recovery restored.
+    #[must_use]
+    pub fn new(restored: Restored, ids: Ids, appender: Appender, knobs: FlushKnobs, shards: u16, now: Now) -> Self {
+        let Restored { ledger, sessions, last } = restored;
+        Self {
+            ledger,
+            sessions,
+            ids,
+            appender,
+            knobs,
+            builder: Builder::default(),
+            flights: VecDeque::new(),
+            gathers: Gathers::new(shards, now.mono()),
+            outward: Vec::new(),
+            proposed: last,
+            delivered: last,
+            closing: false,
+            last_flush: now.mono(),
+            flushes: 0,
+            transactions: 0,
+            log_bytes: 0,
+        }
+    }
+
+    /// Newest transaction that shards may show.
+    #[must_use]
+    pub const fn delivered(&self) -> Zxid {
+        self.delivered
+    }
+
+    /// Whether the batch being filled has room for another transaction of any size.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.builder.has_room(&self.knobs)
+    }
+
+    /// Takes one message from a shard. Of a train, items from `*at` on are taken while the batch has room; returns whether the
+    /// message is used up, else `*at` tells where to go on.
+    pub fn handle(&mut self, from: ShardId, message: &mut Inward, at: &mut usize, now: Now) -> bool {
+        match message {
+            Inward::Train(train) => {
+                while let Some(item) = train.items.get(*at) {
+                    if !self.has_room() {
+                        return false;
+                    }
+                    self.item(from, train, item, now);
+                    *at += 1;
+                }
+            }
+            Inward::Touched(sessions) => {
+                for &session in sessions.iter() {
+                    self.sessions.touch(session, now.mono());
+                }
+            }
+            Inward::Ask(conn, word) => {
+                let (number, word) = self.gathers.begin(Ticket { shard: from, conn: *conn }, *word);
+                self.outward.push((To::All, Outward::Count(number, word)));
+            }
+            Inward::Part(number, part) => {
+                if let Some((ticket, word, mut census)) = self.gathers.part(*number, mem::take(part)) {
+                    census.ledger = self.census(word);
+                    census.mono = now.mono();
+                    census.wall = now.wall.0;
+                    self.outward.push((To::Shard(ticket.shard), Outward::Counted(ticket.conn, word, Arc::new(census))));
+                }
+            }
+        }
+        true
+    }
+
+    fn item(&mut self, from: ShardId, train: &Train, item: &Item, now: Now) {
+        let ticket = Ticket { shard: from, conn: item.conn };
+        match &item.ask {
+            Ask::Open { timeout_ms } => self.open(ticket, *timeout_ms, now),
+            Ask::Attach { session, password_ok, timeout_ms } => self.attach(ticket, *session, *password_ok, *timeout_ms, now),
+            Ask::Write { session, xid, op, body, who } => {
+                let body = &train.arena[body.clone()];
+                let cost = u32::try_from(body.len()).expect("a frame is bounded");
+                let header = self.header(*session, *xid, now);
+                let standing = self.standing(*session, ticket);
+                if standing.is_ok() {
+                    self.sessions.touch(*session, now.mono());
+                }
+                if standing.is_ok() && *op == opcode::CLOSE_SESSION {
+                    self.close(header, Some(ticket), now);
+                    return;
+                }
+                let ledger = &mut self.ledger;
+                self.builder.add(header, *op, Some(ticket), cost, now.micros, |mut header, blob, steps| match standing {
+                    Ok(()) => ledger.write(&mut header, *op, body, who, blob, steps),
+                    Err(code) => {
+                        Ledger::refusal(&mut header, code, blob);
+                        Outcome::Refused(code)
+                    }
+                });
+            }
+        }
+    }
+
+    /// Whether the session may write from this connection.
+    fn standing(&self, session: SessionId, ticket: Ticket) -> Result<(), Code> {
+        match self.sessions.state(session) {
+            State::Unknown => Err(Code::UnknownSession),
+            State::Closing => Err(Code::SessionExpired),
+            State::Open if self.sessions.home(session) != Some(&Some(ticket)) => Err(Code::SessionMoved),
+            State::Open => Ok(()),
+        }
+    }
+
+    /// The header of the next transaction. In a standalone server the counter's end runs into the next epoch, as in ZooKeeper.
+    fn header(&mut self, session: SessionId, cxid: i32, now: Now) -> TxnHeader {
+        let zxid = self.proposed.next().unwrap_or_else(|| Zxid::new(self.proposed.epoch() + 1, 1));
+        self.proposed = zxid;
+        self.transactions += 1;
+        TxnHeader { session, cxid, zxid, time: now.wall.0, kind: opcode::ERROR }
+    }
+
+    fn open(&mut self, ticket: Ticket, timeout_ms: i32, now: Now) {
+        let mut session = self.ids.next();
+        while self.sessions.state(session) != State::Unknown {
+            session = self.ids.next();
+        }
+        self.sessions.open(session, timeout_ms, now.mono(), Some(ticket));
+        let header = self.header(session, 0, now);
+        let txn = Txn::CreateSession { timeout_ms };
+        let ledger = &mut self.ledger;
+        self.builder.add(header, opcode::CREATE_SESSION, Some(ticket), 0, now.micros, |mut header, blob, steps| {
+            ledger.session(&mut header, opcode::CREATE_SESSION, &txn, blob, steps);
+            Outcome::Opened { timeout_ms }
+        });
+    }
+
+    fn attach(&mut self, ticket: Ticket, session: SessionId, password_ok: bool, timeout_ms: i32, now: Now) {
+        let open = self.sessions.state(session) == State::Open;
+        if open {
+            // Whoever holds it is hung up on, before the password is even looked at.
+            if let Some(&Some(old)) = self.sessions.home(session) {
+                self.outward.push((To::Shard(old.shard), Outward::HangUp(old.conn)));
+            }
+            self.sessions.set_home(session, password_ok.then_some(ticket));
+        }
+        let granted = open && password_ok && self.sessions.touch_with_timeout(session, timeout_ms, now.mono());
+        self.outward.push((To::Shard(ticket.shard), Outward::Attached(ticket.conn, session, granted.then_some(timeout_ms))));
+    }
+
+    fn close(&mut self, header: TxnHeader, ticket: Option<Ticket>, now: Now) {
+        self.sessions.begin_closing(header.session);
+        let ledger = &mut self.ledger;
+        self.builder.add(header, opcode::CLOSE_SESSION, ticket, 0, now.micros, |mut header, blob, steps| {
+            let txn = ledger.closing(header.session);
+            ledger.session(&mut header, opcode::CLOSE_SESSION, &txn, blob, steps);
+            Outcome::Closed
+        });
+    }
+
+    /// What time brings: sessions that were not heard of in time are closed.
+    pub fn tick(&mut self, now: Now) {
+        if self.closing {
+            return;
+        }
+        for session in self.sessions.expired(now.mono()) {
+            if !self.has_room() {
+                // The rest is found again at the next tick.
+                break;
+            }
+            tracing::debug!("session {session} expired");
+            let header = self.header(session, 0, now);
+            self.close(header, None, now);
+        }
+    }
+
+    /// Bytes that the next log write needs, when one is due. The driver then makes sure that it [`Sequencer::fits`], and frames it.
+    #[must_use]
+    pub fn due(&self, now: Now) -> Option<usize> {
+        if self.builder.is_due(&self.knobs, self.flights.len(), now.micros) {
+            return Some(framed_len(self.builder.payload.len()));
+        }
+        let quiet = self.closing || now.mono().since(self.last_flush) >= MARK_AFTER_MS;
+        (quiet && self.builder.is_empty() && self.flights.is_empty() && self.appender.wants_mark()).then(|| framed_len(0))
+    }
+
+    /// Microseconds until [`Sequencer::due`] may change by time alone.
+    #[must_use]
+    pub fn due_in(&self, now: Now) -> Option<u64> {
+        self.builder.linger_left(&self.knobs, self.flights.len(), now.micros)
+    }
+
+    /// Whether so many framed bytes fit into the segment.
+    #[must_use]
+    pub fn fits(&self, framed: usize) -> bool {
+        self.appender.fits(framed)
+    }
+
+    /// Goes on in the next segment, which is prepared and durable.
+    pub fn roll(&mut self, next: SegmentStart) {
+        self.appender.roll(next);
+    }
+
+    /// Closes the batch, or makes a mark where none is open, and frames it into `out`, whose length [`Sequencer::due`] named.
+    pub fn frame(&mut self, out: &mut [u8]) -> Placement {
+        self.flushes += 1;
+        self.log_bytes += out.len() as u64;
+        if self.builder.is_empty() {
+            let last = self.appender.last();
+            self.flights.push_back(Flight { batch: None, last });
+            return self.appender.mark_into(self.delivered, out);
+        }
+        let batch = self.builder.close();
+        let contents = Contents { first: batch.first, last: batch.last, count: batch.records() };
+        let placement = self.appender.frame_into(contents, &[&self.builder.payload], self.delivered, out);
+        self.builder.payload.clear();
+        self.flights.push_back(Flight { last: batch.last, batch: Some(Arc::new(batch)) });
+        placement
+    }
+
+    /// A log write is durable; writes may finish in any order. What this delivers goes outward.
+    pub fn flushed(&mut self, sequence: u64, now: Now) {
+        self.last_flush = now.mono();
+        self.appender.flushed(sequence);
+        let logged = self.appender.durable();
+        // Alone, a server commits what it has logged; delivered is the lesser of both, always.
+        let committed = logged;
+        let delivered = committed.min(logged);
+        let done = self.flights.len() - self.appender.in_flight();
+        for flight in self.flights.drain(..done) {
+            assert!(flight.last <= delivered, "a batch is delivered only when it is durable");
+            let Some(batch) = flight.batch else { continue };
+            for entry in &batch.entries {
+                if entry.outcome == Outcome::Closed {
+                    self.sessions.remove(entry.session);
+                }
+            }
+            self.outward.push((To::All, Outward::Batch(batch)));
+        }
+        assert!(delivered >= self.delivered, "delivered never falls");
+        self.delivered = delivered;
+        self.ledger.forget(delivered);
+    }
+
+    /// Messages for the shards, in the order they must get them.
+    pub fn outward(&mut self) -> std::vec::Drain<'_, (To, Outward)> {
+        self.outward.drain(..)
+    }
+
+    /// From now on only what is proposed already is finished.
+    pub const fn begin_stop(&mut self) {
+        self.closing = true;
+    }
+
+    /// Whether nothing is left to write.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.builder.is_empty() && self.flights.is_empty() && !(self.closing && self.appender.wants_mark())
+    }
+
+    /// Digest of the ledger's tree and the zxid it stands at.
+    #[must_use]
+    pub fn digest(&self) -> (Zxid, u64) {
+        (self.proposed, self.ledger.tree().digest())
+    }
+}

@@ -1,0 +1,77 @@
+//! Multi: several writes under one zxid, together or not at all.
+
+use crate::auth::Identities;
+use crate::engine::message::{Member, Outcome};
+use crate::ground::limits;
+use crate::proto::code::Code;
+use crate::proto::jute::Reader;
+use crate::proto::multi;
+use crate::proto::opcode;
+use crate::proto::txn::{self, Txn, TxnHeader};
+use crate::tree::change::Step;
+
+use super::ledger::Ledger;
+
+/// Decides the members one after the other, each against what those before it left, and undoes them all when one fails.
+///
+/// A failed multi is still a transaction of its kind: members before the failure keep their records, the failing one has its
+/// code, those after it RUNTIMEINCONSISTENCY; whoever applies it sees the error and changes nothing.
+pub(super) fn write(
+    ledger: &mut Ledger,
+    header: &mut TxnHeader,
+    body: &[u8],
+    who: &Identities,
+    blob: &mut Vec<u8>,
+    steps: &mut Vec<Step>,
+) -> Result<Outcome, Code> {
+    let writes = multi::decode_writes(&mut Reader::new(body)).map_err(|_| Code::MarshallingError)?;
+    header.kind = opcode::MULTI;
+    let mark = ledger.tree().mark();
+    let steps_before = steps.len();
+    let mut records = Vec::with_capacity(writes.len());
+    let mut members = Vec::with_capacity(writes.len());
+    let mut failed = false;
+    for (op, write) in &writes {
+        let decided = if failed { Err(Code::RuntimeInconsistency) } else { ledger.decide(write, header.session, who) };
+        match decided {
+            Ok(txn) => {
+                ledger.apply(header, &txn, steps);
+                members.push(member(*op));
+                records.push((*op, txn));
+            }
+            Err(code) => {
+                if !failed {
+                    failed = true;
+                    ledger.tree_mut().rollback(mark);
+                    steps.truncate(steps_before);
+                    members.fill(Member::Error(0));
+                }
+                members.push(Member::Error(code.as_wire()));
+                records.push((opcode::ERROR, Txn::Error { err: code.as_wire() }));
+            }
+        }
+    }
+    let start = blob.len();
+    header.encode(blob);
+    Txn::Multi(records).encode(blob);
+    if blob.len() - start + 12 > limits::TXN_BYTES_MAX {
+        if !failed {
+            ledger.tree_mut().rollback(mark);
+            steps.truncate(steps_before);
+        }
+        return Err(Code::MarshallingError);
+    }
+    txn::encode_digest(blob, ledger.tree().digest());
+    Ok(Outcome::Multi(members.into()))
+}
+
+fn member(op: i32) -> Member {
+    match op {
+        opcode::CREATE => Member::Created,
+        opcode::CREATE2 => Member::Created2,
+        opcode::DELETE => Member::Deleted,
+        opcode::SET_DATA => Member::Set,
+        opcode::CHECK => Member::Checked,
+        _ => unreachable!("decode_writes lets no other kind pass, and the ledger refuses what it cannot make"),
+    }
+}

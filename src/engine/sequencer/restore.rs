@@ -1,0 +1,117 @@
+//! Restore: the log's transactions applied again, before the doors open.
+
+use super::Ledger;
+use crate::auth::AuthConfig;
+use crate::ground::ids::{SessionId, Ticket, Zxid};
+use crate::ground::time::Millis;
+use crate::proto::jute::Malformed;
+use crate::proto::txn::{self, Txn};
+use crate::session;
+use crate::tree::change::Step;
+use crate::tree::tree::{ApplyError, Tree};
+
+/// A transaction of the log cannot be taken back in.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The blob is not a transaction.
+    #[error("a transaction cannot be read: {0}")]
+    Malformed(#[from] Malformed),
+    /// It does not fit the tree.
+    #[error("{0}")]
+    Apply(#[from] ApplyError),
+    /// It does not follow the one before it.
+    #[error("transaction {0} follows {1}")]
+    Order(Zxid, Zxid),
+    /// The tree is not what it was when the transaction was written.
+    #[error("after transaction {zxid} the tree's digest is {found:#x}, the log says {logged:#x}")]
+    Digest {
+        /// The transaction.
+        zxid: Zxid,
+        /// Digest of the restored tree.
+        found: u64,
+        /// Digest in the log.
+        logged: u64,
+    },
+}
+
+/// Takes transactions in zxid order and ends in a ledger.
+pub struct Restore {
+    tree: Tree,
+    sessions: session::Table<Option<Ticket>>,
+    last: Zxid,
+    steps: Vec<Step>,
+    transactions: u64,
+    checks_digest: bool,
+}
+
+/// What the log held: tree, sessions and the last transaction.
+pub struct Restored {
+    /// The ledger, standing at `last`.
+    pub ledger: Ledger,
+    /// The sessions, each with a full timeout from now.
+    pub sessions: session::Table<Option<Ticket>>,
+    /// The last transaction.
+    pub last: Zxid,
+}
+
+impl Restore {
+    /// Begins with a fresh tree. With `checks_digest` it is compared with the one that each transaction carries.
+    #[must_use]
+    pub fn new(seeds: [u64; 4], tick_ms: u64, checks_digest: bool) -> Self {
+        Self {
+            tree: Tree::new(seeds),
+            sessions: session::Table::new(tick_ms, seeds),
+            last: Zxid::ZERO,
+            steps: Vec::new(),
+            transactions: 0,
+            checks_digest,
+        }
+    }
+
+    /// Takes the next transaction.
+    pub fn take(&mut self, blob: &[u8]) -> Result<(), RestoreError> {
+        let (header, txn, digest) = txn::decode_blob(blob)?;
+        if header.zxid <= self.last {
+            return Err(RestoreError::Order(header.zxid, self.last));
+        }
+        self.tree.apply(&header, &txn, &mut self.steps)?;
+        self.steps.clear();
+        self.tree.forget(header.zxid);
+        match txn {
+            Txn::CreateSession { timeout_ms } => {
+                self.sessions.open(header.session, timeout_ms, Millis(0), None);
+            }
+            Txn::CloseSession { .. } => {
+                self.sessions.remove(header.session);
+            }
+            _ => {}
+        }
+        if let Some(logged) = digest.filter(|_| self.checks_digest)
+            && logged != self.tree.digest()
+        {
+            return Err(RestoreError::Digest { zxid: header.zxid, found: self.tree.digest(), logged });
+        }
+        self.last = header.zxid;
+        self.transactions += 1;
+        Ok(())
+    }
+
+    /// Transactions taken so far.
+    #[must_use]
+    pub const fn transactions(&self) -> u64 {
+        self.transactions
+    }
+
+    /// Ends. Every session starts with its full timeout from `now`; ephemerals without a session are an error of the log, and
+    /// are told.
+    #[must_use]
+    pub fn finish(mut self, auth: AuthConfig, now: Millis) -> (Restored, Vec<SessionId>) {
+        self.sessions.reset_all(now);
+        let orphans = self
+            .tree
+            .sessions_with_ephemerals()
+            .filter(|&session| self.sessions.state(session) == session::State::Unknown)
+            .collect();
+        (Restored { ledger: Ledger::new(self.tree, auth), sessions: self.sessions, last: self.last }, orphans)
+    }
+}

@@ -1,0 +1,394 @@
+//! Shard: the engine that meets clients. Connections, watches and an own index of the tree; it answers every read from memory.
+//!
+//! The driver's duty each turn, in this order: [`Shard::deliver`] what is released, [`Shard::turn`], [`Shard::receive`] what
+//! sockets brought, send [`Shard::inward`] to the sequencer, then write [`Shard::output`] of each connection in
+//! [`Shard::take_dirty`] and close those that [`Shard::is_ending`] once it is written.
+
+mod conn;
+mod connect;
+mod conns;
+mod deliver;
+mod lane;
+mod reads;
+mod requests;
+
+use core::net::SocketAddr;
+use std::mem;
+use std::sync::Arc;
+
+use self::conn::{Conn, Phase};
+use self::conns::Conns;
+use super::census::{Census, Counters, ShardCensus, Word};
+use super::message::{Inward, Outward, Train};
+use crate::auth::AuthConfig;
+use crate::ground::ids::{ConnId, SessionId, ShardId, Zxid};
+use crate::ground::limits;
+use crate::ground::time::{Millis, Now};
+use crate::tree::view::View;
+use crate::watch::{self, WatcherId};
+
+/// Answers of the admin words. The words are spoken at this floor and worded at a higher one.
+pub trait Words: Send + Sync {
+    /// Whether the word may be answered.
+    fn allows(&self, word: Word) -> bool;
+    /// The answer to a word that is not answered.
+    fn refusal(&self, name: &str) -> String;
+    /// The answer; without a census for words that [`Word::is_local`].
+    fn answer(&self, word: Word, census: Option<&Census>) -> String;
+}
+
+/// What a shard is told when it is made.
+#[derive(Clone)]
+pub struct ShardConfig {
+    /// Which one it is.
+    pub id: ShardId,
+    /// `jute.maxbuffer`, bytes.
+    pub frame_max: usize,
+    /// Least session timeout granted, ms.
+    pub min_timeout_ms: i32,
+    /// Largest session timeout granted, ms.
+    pub max_timeout_ms: i32,
+    /// Milliseconds a connection may stay without a session.
+    pub sessionless_ms: u64,
+    /// ZooKeeper's tickTime, ms.
+    pub tick_ms: u64,
+    /// Rules of authentication.
+    pub auth: AuthConfig,
+    /// Admin words.
+    pub words: Arc<dyn Words>,
+}
+
+/// What reads need besides their connection.
+pub(crate) struct Desk {
+    view: View,
+    watches: watch::Table,
+    applied: Zxid,
+    auth: AuthConfig,
+}
+
+/// What a shard may still send inward.
+#[derive(Default)]
+struct Credit {
+    requests: usize,
+    bytes: usize,
+}
+
+impl Credit {
+    fn is_spent(&self) -> bool {
+        self.requests >= limits::SHARD_CREDIT_REQUESTS || self.bytes >= limits::SHARD_CREDIT_BYTES
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.requests += 1;
+        self.bytes += bytes;
+    }
+
+    fn give_back(&mut self, bytes: u32) {
+        self.requests = self.requests.checked_sub(1).expect("credit is given back once");
+        self.bytes = self.bytes.checked_sub(bytes as usize).expect("credit is given back once");
+    }
+}
+
+/// The engine.
+pub struct Shard {
+    config: ShardConfig,
+    desk: Desk,
+    conns: Conns,
+    sessions: hashbrown::HashMap<SessionId, ConnId, ahash::RandomState>,
+    credit: Credit,
+    train: Train,
+    messages: Vec<Inward>,
+    /// Sessions heard of since they were last sent inward.
+    touched: Vec<ConnId>,
+    touch_now: bool,
+    touched_at: Millis,
+    swept_at: Millis,
+    /// Connections whose input waits for room.
+    stalled: Vec<ConnId>,
+    /// Connections that wait for this shard to reach a zxid.
+    waiting: Vec<ConnId>,
+    counters: Counters,
+    fired: Vec<WatcherId>,
+    event: Vec<u8>,
+}
+
+impl Shard {
+    /// A shard whose View stands at `applied`.
+    #[must_use]
+    pub fn new(config: ShardConfig, view: View, applied: Zxid, seeds: [u64; 4], now: Now) -> Self {
+        let auth = config.auth.clone();
+        let hasher = ahash::RandomState::with_seeds(seeds[0], seeds[1], seeds[2], seeds[3]);
+        Self {
+            config,
+            desk: Desk { view, watches: watch::Table::new(seeds), applied, auth },
+            conns: Conns::default(),
+            sessions: hashbrown::HashMap::with_hasher(hasher),
+            credit: Credit::default(),
+            train: Train::default(),
+            messages: Vec::new(),
+            touched: Vec::new(),
+            touch_now: false,
+            touched_at: now.mono(),
+            swept_at: now.mono(),
+            stalled: Vec::new(),
+            waiting: Vec::new(),
+            counters: Counters { response_last: -1, response_min: -1, response_max: -1, ..Counters::default() },
+            fired: Vec::new(),
+            event: Vec::new(),
+        }
+    }
+
+    /// Last transaction its View holds.
+    #[must_use]
+    pub const fn applied(&self) -> Zxid {
+        self.desk.applied
+    }
+
+    /// Digest of its View.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.desk.view.digest()
+    }
+
+    /// Connections there are.
+    #[must_use]
+    pub const fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// A client has connected.
+    pub fn open(&mut self, peer: SocketAddr, now: Now) -> ConnId {
+        self.conns.insert(Conn::new(peer, now))
+    }
+
+    /// The socket is gone, or the driver has closed it.
+    pub fn closed(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.remove(id) else { return };
+        self.desk.watches.remove_watcher(WatcherId(id.slot));
+        if self.sessions.get(&conn.session) == Some(&id) {
+            self.sessions.remove(&conn.session);
+        }
+    }
+
+    /// A message from the sequencer.
+    pub fn hear(&mut self, message: &Outward, now: Now) {
+        match message {
+            Outward::Batch(batch) => self.deliver(batch, now),
+            Outward::Attached(id, session, granted) => self.attached(*id, *session, *granted, now),
+            Outward::HangUp(id) => self.drop_conn(*id, "its session has a new connection"),
+            Outward::Count(number, word) => {
+                let part = self.census(*word);
+                self.messages.push(Inward::Part(*number, Box::new(part)));
+            }
+            Outward::Counted(id, word, census) => {
+                let text = self.config.words.answer(*word, Some(census));
+                self.speak(*id, &text);
+            }
+        }
+    }
+
+    /// What a new turn brings: those who waited for a zxid go on, and time passes.
+    pub fn turn(&mut self, now: Now) {
+        for id in mem::take(&mut self.waiting) {
+            self.wait_is_over(id, now);
+        }
+        if now.mono().since(self.swept_at) >= 1000 {
+            self.swept_at = now.mono();
+            self.sweep(now);
+        }
+    }
+
+    /// Ends connections that stay without a session, and those that do not take their output.
+    fn sweep(&mut self, now: Now) {
+        let late: Vec<_> = self
+            .conns
+            .iter()
+            .filter_map(|(id, conn)| {
+                let sessionless = !matches!(conn.phase, Phase::Live | Phase::Leaving | Phase::Ending)
+                    && now.mono().since(conn.stats.established.mono()) > self.config.sessionless_ms;
+                let stuck = conn.stuck_since.is_some_and(|since| now.mono().since(since) > limits::OUTPUT_STUCK_MS);
+                match (sessionless, stuck) {
+                    (_, true) => Some((id, "it does not read its output")),
+                    (true, _) => Some((id, "it has no session")),
+                    _ => None,
+                }
+            })
+            .collect();
+        for (id, why) in late {
+            self.drop_conn(id, why);
+        }
+    }
+
+    /// Messages for the sequencer: the requests of this turn, and what else there is.
+    pub fn inward(&mut self, now: Now) -> std::vec::Drain<'_, Inward> {
+        let quarter_passed = now.mono().since(self.touched_at) >= self.config.tick_ms / 4;
+        if quarter_passed {
+            self.touched_at = now.mono();
+            // A session whose socket we chose not to read counts as heard of.
+            for i in 0..self.stalled.len() {
+                self.touch(self.stalled[i]);
+            }
+        }
+        if !self.touched.is_empty() && (self.touch_now || quarter_passed) {
+            self.touch_now = false;
+            let mut sessions = Vec::with_capacity(self.touched.len());
+            for id in self.touched.drain(..) {
+                if let Some(conn) = self.conns.get(id) {
+                    conn.is_touched = false;
+                    sessions.push(conn.session);
+                }
+            }
+            self.messages.push(Inward::Touched(sessions));
+        }
+        if !self.train.items.is_empty() {
+            self.messages.push(Inward::Train(Box::new(mem::take(&mut self.train))));
+        }
+        self.messages.drain(..)
+    }
+
+    /// Connections that have output to write or that end, each once; then the list is empty.
+    pub fn take_dirty(&mut self, into: &mut Vec<ConnId>) {
+        self.conns.take_dirty(into);
+    }
+
+    /// Output that waits for the socket.
+    pub fn output(&mut self, id: ConnId) -> &[u8] {
+        self.conns.get(id).map_or(&[], |conn| conn.output())
+    }
+
+    /// The socket took `n` bytes of the output.
+    pub fn wrote(&mut self, id: ConnId, n: usize, now: Now) {
+        self.counters.bytes_sent += n as u64;
+        if let Some(conn) = self.conns.get(id) {
+            conn.wrote(n, now.mono());
+        }
+    }
+
+    /// Whether the driver should close the socket once the output is written.
+    pub fn is_ending(&mut self, id: ConnId) -> bool {
+        self.conns.get(id).is_none_or(|conn| conn.phase == Phase::Ending)
+    }
+
+    /// Whether input of this connection would be taken now. Where not, the driver leaves its socket unread; the connection is
+    /// remembered, and comes out of [`Shard::take_resumed`].
+    pub fn may_read(&mut self, id: ConnId) -> bool {
+        let spent = self.credit.is_spent();
+        let Some(conn) = self.conns.get(id) else { return false };
+        if !spent && !conn.is_blocked() {
+            return true;
+        }
+        if !conn.is_stalled {
+            conn.is_stalled = true;
+            self.stalled.push(id);
+        }
+        false
+    }
+
+    /// Connections whose input was refused and would be taken now.
+    pub fn take_resumed(&mut self, into: &mut Vec<ConnId>) {
+        if self.stalled.is_empty() || self.credit.is_spent() {
+            return;
+        }
+        let conns = &mut self.conns;
+        self.stalled.retain(|&id| {
+            let Some(conn) = conns.get(id) else { return false };
+            if conn.is_blocked() {
+                return true;
+            }
+            conn.is_stalled = false;
+            into.push(id);
+            false
+        });
+    }
+
+    /// Whether every request has its answer: nothing is in flight for this shard's clients.
+    #[must_use]
+    pub const fn is_at_rest(&self) -> bool {
+        self.credit.requests == 0 && self.train.items.is_empty()
+    }
+
+    /// Ends every connection once its output is written.
+    pub fn end_all(&mut self) {
+        let ids: Vec<_> = self.conns.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            self.end(id);
+        }
+    }
+
+    /// The connection ends once its output is written.
+    fn end(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get(id) {
+            conn.phase = Phase::Ending;
+            self.conns.mark_dirty(id.slot);
+        }
+    }
+
+    /// The connection ends at once; its output is thrown away.
+    fn drop_conn(&mut self, id: ConnId, why: &str) {
+        let Some(conn) = self.conns.get(id) else { return };
+        tracing::debug!("closing the connection of {} (session {}): {why}", conn.peer, conn.session);
+        self.counters.dropped += 1;
+        let unwritten = conn.held();
+        conn.wrote(unwritten, Millis(0));
+        self.desk.watches.remove_watcher(WatcherId(id.slot));
+        self.end(id);
+    }
+
+    /// The session has been heard of.
+    fn touch(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get(id)
+            && !conn.is_touched
+            && conn.session != SessionId::NONE
+        {
+            conn.is_touched = true;
+            self.touched.push(id);
+        }
+    }
+
+    /// Text instead of frames: the answer to an admin word, after which the connection ends.
+    fn speak(&mut self, id: ConnId, text: &str) {
+        if let Some(conn) = self.conns.get(id) {
+            conn.out.extend_from_slice(text.as_bytes());
+            self.end(id);
+        }
+    }
+
+    fn census(&mut self, word: Word) -> ShardCensus {
+        let mut census = ShardCensus::default();
+        match word {
+            Word::Crst => self.conns.iter_mut().for_each(|conn| conn.stats.reset()),
+            Word::Srst => {
+                let (connections, outstanding) = (self.counters.connections, self.counters.outstanding);
+                self.counters = Counters {
+                    connections,
+                    outstanding,
+                    response_last: -1,
+                    response_min: -1,
+                    response_max: -1,
+                    ..Counters::default()
+                };
+            }
+            Word::Cons | Word::Stat => census.connections = self.conns.iter().map(|(_, conn)| conn.census()).collect(),
+            Word::Wchs | Word::Wchc | Word::Wchp => {
+                let conns = &self.conns;
+                let session_of = |WatcherId(slot): WatcherId| conns.session_at(slot);
+                census.data_watches = self
+                    .desk
+                    .watches
+                    .by_path()
+                    .map(|(path, watchers)| (path.to_owned(), watchers.into_iter().filter_map(session_of).collect()))
+                    .collect();
+            }
+            _ => {}
+        }
+        census.counters = Counters {
+            connections: self.conns.len() as u64,
+            outstanding: self.conns.iter().map(|(_, conn)| conn.lane.len() as u64).sum(),
+            ..self.counters
+        };
+        let summary = self.desk.watches.summary();
+        census.watchers = summary.watchers as u64;
+        census.watches_total = self.desk.watches.total() as u64;
+        census
+    }
+}

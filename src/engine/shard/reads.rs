@@ -1,0 +1,185 @@
+//! Reads: answers from the shard's own View, with watches left in the same breath.
+
+use super::Desk;
+use super::conn::Conn;
+use crate::auth;
+use crate::ground::ids::ConnId;
+use crate::proto::acl;
+use crate::proto::code::Code;
+use crate::proto::event;
+use crate::proto::frame;
+use crate::proto::jute::{Reader, Writer};
+use crate::proto::multi::{self, MultiHeader, Read};
+use crate::proto::opcode;
+use crate::proto::path;
+use crate::proto::reply;
+use crate::proto::request::{PathWatch, SetWatches};
+use crate::proto::stat;
+use crate::tree::record::Record;
+use crate::watch::rewatch::{self, Rewatch};
+use crate::watch::{Kind, WatcherId};
+
+/// zxid of the events that setWatches makes.
+const NO_ZXID: i64 = -1;
+
+/// Answers one read into the connection's output: a frame with its body, or a bare header with the refusal.
+pub(super) fn serve(desk: &mut Desk, conn: &mut Conn, id: ConnId, xid: i32, op: i32, body: &[u8]) {
+    let mut r = Reader::new(body);
+    let zxid = desk.applied;
+    if op == opcode::SET_WATCHES {
+        // Its events go out before its reply.
+        let code = match SetWatches::decode(&mut r) {
+            Ok(request) => {
+                set_watches(desk, conn, id, &request);
+                Code::Ok
+            }
+            Err(_) => Code::MarshallingError,
+        };
+        reply::bare(&mut conn.out, xid, zxid, code);
+        return;
+    }
+    let start = frame::open(&mut conn.out);
+    reply::header(&mut conn.out, xid, zxid, 0);
+    match read(desk, conn, id, op, &mut r) {
+        Ok(()) => frame::close(&mut conn.out, start),
+        Err(code) => {
+            conn.out.truncate(start - 4);
+            reply::bare(&mut conn.out, xid, zxid, code);
+        }
+    }
+}
+
+fn read(desk: &mut Desk, conn: &mut Conn, id: ConnId, op: i32, r: &mut Reader<'_>) -> Result<(), Code> {
+    match op {
+        opcode::GET_DATA => {
+            let ask = path_watch(r)?;
+            get_data(desk, conn, &ask)?;
+            watch(desk, id, &ask, Kind::Data);
+        }
+        opcode::EXISTS => {
+            let ask = path_watch(r)?;
+            if ask.path.contains('\0') {
+                return Err(Code::BadArguments);
+            }
+            if let Some(node) = desk.view.get(&ask.path) {
+                permit(desk, conn, node, acl::READ)?;
+            }
+            // A watch is left even where the znode is missing: it waits for the creation.
+            watch(desk, id, &ask, Kind::Data);
+            find(desk, &ask.path)?.stat().encode(&mut conn.out);
+        }
+        opcode::GET_CHILDREN | opcode::GET_CHILDREN2 => {
+            let ask = path_watch(r)?;
+            get_children(desk, conn, &ask, op == opcode::GET_CHILDREN2)?;
+            watch(desk, id, &ask, Kind::Child);
+        }
+        opcode::GET_ACL => {
+            let path = root_if_empty(r.string().map_err(|_| Code::MarshallingError)?);
+            let node = find(desk, &path)?;
+            permit(desk, conn, node, acl::READ | acl::ADMIN)?;
+            if permit(desk, conn, node, acl::ADMIN).is_ok() {
+                acl::encode(&mut conn.out, node.acl());
+            } else {
+                acl::encode(&mut conn.out, &auth::masked(node.acl()));
+            }
+            node.stat().encode(&mut conn.out);
+        }
+        opcode::SYNC => {
+            let path = r.string_or_null().map_err(|_| Code::MarshallingError)?;
+            conn.out.buffer(path.as_deref().map(str::as_bytes));
+        }
+        opcode::MULTI_READ => multi_read(desk, conn, r)?,
+        _ => unreachable!("only reads are served here"),
+    }
+    Ok(())
+}
+
+fn path_watch<'a>(r: &mut Reader<'a>) -> Result<PathWatch<'a>, Code> {
+    let mut ask = PathWatch::decode(r).map_err(|_| Code::MarshallingError)?;
+    ask.path = root_if_empty(ask.path);
+    Ok(ask)
+}
+
+/// A read of the empty path answers as one of the root, as observed on ZooKeeper.
+fn root_if_empty(path: std::borrow::Cow<'_, str>) -> std::borrow::Cow<'_, str> {
+    if path.is_empty() { path::ROOT.into() } else { path }
+}
+
+fn find<'a>(desk: &'a Desk, path: &str) -> Result<&'a Record, Code> {
+    desk.view.get(path).ok_or(Code::NoNode)
+}
+
+fn permit(desk: &Desk, conn: &Conn, node: &Record, wanted: i32) -> Result<(), Code> {
+    if node.is_open() || auth::permits(node.acl(), wanted, &conn.who, &desk.auth) { Ok(()) } else { Err(Code::NoAuth) }
+}
+
+fn watch(desk: &mut Desk, id: ConnId, ask: &PathWatch<'_>, kind: Kind) {
+    if ask.watch {
+        desk.watches.add(WatcherId(id.slot), &ask.path, kind);
+    }
+}
+
+fn get_data(desk: &Desk, conn: &mut Conn, ask: &PathWatch<'_>) -> Result<(), Code> {
+    let node = find(desk, &ask.path)?;
+    permit(desk, conn, node, acl::READ)?;
+    stat::encode_data(&mut conn.out, node.data(), &node.stat());
+    Ok(())
+}
+
+fn get_children(desk: &Desk, conn: &mut Conn, ask: &PathWatch<'_>, with_stat: bool) -> Result<(), Code> {
+    let slot = desk.view.find(&ask.path).ok_or(Code::NoNode)?;
+    let node = desk.view.record(slot);
+    permit(desk, conn, node, acl::READ)?;
+    conn.out.int(node.num_children());
+    for name in desk.view.children(slot) {
+        conn.out.string(name);
+    }
+    if with_stat {
+        node.stat().encode(&mut conn.out);
+    }
+    Ok(())
+}
+
+fn multi_read(desk: &Desk, conn: &mut Conn, r: &mut Reader<'_>) -> Result<(), Code> {
+    for member in multi::decode_reads(r).map_err(|_| Code::MarshallingError)? {
+        let at = conn.out.len();
+        let result = match &member {
+            Read::Data(ask) => {
+                MultiHeader { op: opcode::GET_DATA, done: false, err: 0 }.encode(&mut conn.out);
+                get_data(desk, conn, ask)
+            }
+            Read::Children(ask) => {
+                MultiHeader { op: opcode::GET_CHILDREN, done: false, err: 0 }.encode(&mut conn.out);
+                get_children(desk, conn, ask, false)
+            }
+        };
+        if let Err(code) = result {
+            conn.out.truncate(at);
+            multi::encode_error(&mut conn.out, code.as_wire());
+        }
+    }
+    MultiHeader::END.encode(&mut conn.out);
+    Ok(())
+}
+
+/// Watches taken up again after a reconnection: what was missed is told at once, the rest is armed.
+fn set_watches(desk: &mut Desk, conn: &mut Conn, id: ConnId, request: &SetWatches<'_>) {
+    let seen = request.relative_zxid;
+    let Desk { view, watches, .. } = desk;
+    let mut take_up = |path: &str, kind: Kind, decision: Rewatch| match decision {
+        Rewatch::Fire(event) => {
+            event::encode(&mut conn.out, NO_ZXID, event, path);
+            conn.stats.sent += 1;
+        }
+        Rewatch::Arm => watches.add(WatcherId(id.slot), path, kind),
+    };
+    for path in &request.data {
+        take_up(path, Kind::Data, rewatch::data(seen, view.get(path).map(Record::mzxid)));
+    }
+    for path in &request.exist {
+        take_up(path, Kind::Data, rewatch::exist(view.get(path).map(Record::mzxid)));
+    }
+    for path in &request.child {
+        take_up(path, Kind::Child, rewatch::child(seen, view.get(path).map(Record::pzxid)));
+    }
+}

@@ -1,0 +1,214 @@
+//! Requests: from the bytes of a connection to reads served, writes sent inward, and refusals.
+
+use std::sync::Arc;
+
+use super::conn::Phase;
+use super::lane::Pending;
+use super::{Shard, reads};
+use crate::auth;
+use crate::engine::census::Word;
+use crate::engine::message::{Ask, Inward, Item};
+use crate::ground::ids::{ConnId, Zxid};
+use crate::ground::time::Now;
+use crate::proto::code::Code;
+use crate::proto::frame::{self, Cut};
+use crate::proto::jute::{Reader, Writer};
+use crate::proto::opcode;
+use crate::proto::reply;
+use crate::proto::request::{Auth, RequestHeader};
+
+/// Words of ZooKeeper's that this server does not answer; as first bytes they are still no frame.
+const FOREIGN_WORDS: [&[u8; 4]; 5] = [b"dirs", b"gtmk", b"stmk", b"hash", b"orst"];
+
+/// How a request is handled.
+enum Kind {
+    Read,
+    Write,
+    Ping,
+    Auth,
+    Sasl,
+    /// Known to ZooKeeper and not yet here: refused, and the connection goes on.
+    Later,
+    /// Refused, and the connection ends.
+    Unknown,
+}
+
+const fn kind(op: i32) -> Kind {
+    match op {
+        opcode::EXISTS
+        | opcode::GET_DATA
+        | opcode::GET_CHILDREN
+        | opcode::GET_CHILDREN2
+        | opcode::GET_ACL
+        | opcode::SYNC
+        | opcode::MULTI_READ
+        | opcode::SET_WATCHES => Kind::Read,
+        opcode::CREATE
+        | opcode::CREATE2
+        | opcode::CREATE_CONTAINER
+        | opcode::CREATE_TTL
+        | opcode::DELETE
+        | opcode::SET_DATA
+        | opcode::SET_ACL
+        | opcode::MULTI
+        | opcode::RECONFIG
+        | opcode::CLOSE_SESSION => Kind::Write,
+        opcode::PING => Kind::Ping,
+        opcode::AUTH => Kind::Auth,
+        opcode::SASL => Kind::Sasl,
+        opcode::CHECK_WATCHES
+        | opcode::REMOVE_WATCHES
+        | opcode::GET_EPHEMERALS
+        | opcode::GET_ALL_CHILDREN_NUMBER
+        | opcode::SET_WATCHES2
+        | opcode::ADD_WATCH
+        | opcode::WHO_AM_I => Kind::Later,
+        _ => Kind::Unknown,
+    }
+}
+
+impl Shard {
+    /// Takes what can be taken of a connection's input and says how many bytes that was. What is left is an unfinished frame,
+    /// or waits because the connection may not go on ([`Shard::take_resumed`] tells when it may).
+    pub fn receive(&mut self, id: ConnId, input: &[u8], now: Now) -> usize {
+        let mut used = 0;
+        while used < input.len() {
+            if !self.may_read(id) {
+                break;
+            }
+            let Some(conn) = self.conns.get(id) else { return input.len() };
+            match conn.phase {
+                Phase::Leaving | Phase::Ending => return input.len(),
+                Phase::Fresh => {
+                    if let Some(first) = input[used..].first_chunk::<4>()
+                        && self.word(id, *first)
+                    {
+                        return input.len();
+                    }
+                }
+                _ => {}
+            }
+            let body = match frame::cut(&input[used..], self.config.frame_max) {
+                Ok(Cut::Frame(body, len)) => {
+                    used += len;
+                    body
+                }
+                Ok(Cut::More(_)) => break,
+                Err(bad) => {
+                    self.drop_conn(id, &bad.to_string());
+                    return input.len();
+                }
+            };
+            self.counters.received += 1;
+            self.counters.bytes_received += body.len() as u64 + 4;
+            if self.conns.get(id).is_some_and(|conn| conn.phase == Phase::Fresh) {
+                self.connect(id, body, now);
+            } else {
+                self.request(id, body, now);
+            }
+        }
+        used
+    }
+
+    /// Takes an admin word, if these four bytes are one.
+    fn word(&mut self, id: ConnId, first: [u8; 4]) -> bool {
+        let Some(word) = Word::parse(first) else {
+            if FOREIGN_WORDS.contains(&&first) {
+                let text = self.config.words.refusal(&String::from_utf8_lossy(&first));
+                self.speak(id, &text);
+                return true;
+            }
+            return false;
+        };
+        if !self.config.words.allows(word) {
+            let text = self.config.words.refusal(word.name());
+            self.speak(id, &text);
+        } else if word.is_local() {
+            let text = self.config.words.answer(word, None);
+            self.speak(id, &text);
+        } else {
+            if let Some(conn) = self.conns.get(id) {
+                conn.phase = Phase::Asking;
+            }
+            self.messages.push(Inward::Ask(id, word));
+        }
+        true
+    }
+
+    fn request(&mut self, id: ConnId, body: &[u8], now: Now) {
+        let mut r = Reader::new(body);
+        let Ok(RequestHeader { xid, op }) = RequestHeader::decode(&mut r) else {
+            self.drop_conn(id, "its request has no header");
+            return;
+        };
+        let body = r.rest();
+        self.touch(id);
+        let Some(conn) = self.conns.get(id) else { return };
+        conn.stats.received += 1;
+        match kind(op) {
+            Kind::Read if conn.lane.is_clear() => {
+                reads::serve(&mut self.desk, conn, id, xid, op, body);
+                self.replied(id, op, xid, now.mono(), now);
+            }
+            Kind::Ping if conn.lane.is_clear() => {
+                self.touch_now = true;
+                reply::bare(&mut conn.out, reply::PING_XID, self.desk.applied, Code::Ok);
+                self.replied(id, op, reply::PING_XID, now.mono(), now);
+            }
+            Kind::Read => conn.lane.park(Pending::Read { xid, op, body: body.into(), arrived: now.mono() }),
+            Kind::Ping => {
+                self.touch_now = true;
+                conn.lane.park(Pending::Read { xid: reply::PING_XID, op, body: Box::default(), arrived: now.mono() });
+            }
+            Kind::Write => {
+                conn.lane.park(Pending::Write { xid, arrived: now.mono() });
+                let (session, who) = (conn.session, Arc::clone(&conn.who));
+                if op == opcode::CLOSE_SESSION {
+                    // What a client sends after its farewell is not looked at.
+                    conn.phase = Phase::Leaving;
+                }
+                self.credit.take(body.len());
+                let start = self.train.arena.len();
+                self.train.arena.extend_from_slice(body);
+                let body = start..self.train.arena.len();
+                self.train.items.push(Item { conn: id, ask: Ask::Write { session, xid, op, body, who } });
+            }
+            Kind::Auth => self.authenticate(id, xid, body, now),
+            Kind::Sasl => {
+                // No SASL is configured: no error, and no token.
+                reply::ok(&mut conn.out, xid, Zxid::ZERO, |out| out.buffer(None));
+                self.replied(id, op, xid, now.mono(), now);
+            }
+            Kind::Later => {
+                conn.lane.park(Pending::Refusal { xid, code: Code::Unimplemented, is_last: false });
+                self.release(id, now);
+            }
+            Kind::Unknown => {
+                conn.lane.park(Pending::Refusal { xid, code: Code::Unimplemented, is_last: true });
+                conn.phase = Phase::Leaving;
+                self.release(id, now);
+            }
+        }
+    }
+
+    fn authenticate(&mut self, id: ConnId, xid: i32, body: &[u8], now: Now) {
+        let Some(conn) = self.conns.get(id) else { return };
+        let Ok(packet) = Auth::decode(&mut Reader::new(body)) else {
+            self.drop_conn(id, "its auth packet cannot be read");
+            return;
+        };
+        match auth::authenticate(Arc::make_mut(&mut conn.who), &packet.scheme, packet.auth, &self.desk.auth) {
+            Ok(()) => {
+                reply::bare(&mut conn.out, xid, Zxid::ZERO, Code::Ok);
+                self.replied(id, opcode::AUTH, xid, now.mono(), now);
+            }
+            Err(refused) => {
+                tracing::debug!("authentication of {} refused: {refused}", conn.peer);
+                reply::bare(&mut conn.out, xid, Zxid::ZERO, Code::AuthFailed);
+                self.counters.auth_failed += 1;
+                self.replied(id, opcode::AUTH, xid, now.mono(), now);
+                self.end(id);
+            }
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Conn I/O: the client sockets of one shard, in one epoll set whose descriptor is awaited through the ring.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::engine::shard::Shard;
+use crate::ground::ids::ConnId;
+use crate::ground::limits;
+use crate::ground::time::Now;
+
+/// Events taken from the kernel at a time.
+const EVENTS: usize = 1024;
+
+struct Socket {
+    stream: TcpStream,
+    id: ConnId,
+    peer: SocketAddr,
+    /// Input that no request could be made of yet: an unfinished frame, or requests that wait for room.
+    input: Vec<u8>,
+    /// Whether the kernel may hold more input (readiness is told once, so it is remembered).
+    is_readable: bool,
+    /// Whether it stands in the list of sockets to be read.
+    is_queued: bool,
+    /// Whether the peer has said farewell: after the input there is an end to be read.
+    is_half_closed: bool,
+    /// Whether the kernel's buffer was full when we last wrote.
+    is_clogged: bool,
+}
+
+/// The sockets.
+pub struct ConnIo {
+    poll: Poll,
+    events: Events,
+    sockets: Vec<Option<Socket>>,
+    ready: Vec<ConnId>,
+    scratch: Box<[u8]>,
+    work: Vec<ConnId>,
+    /// Sockets that were clogged and take output again.
+    writable: Vec<ConnId>,
+    /// Peers whose sockets were closed since they were last asked for.
+    closed: Vec<SocketAddr>,
+}
+
+impl ConnIo {
+    /// An empty set.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS),
+            sockets: Vec::new(),
+            ready: Vec::new(),
+            scratch: vec![0; limits::READ_CHUNK].into(),
+            work: Vec::new(),
+            writable: Vec::new(),
+            closed: Vec::new(),
+        })
+    }
+
+    /// The descriptor to be awaited.
+    #[must_use]
+    pub fn descriptor(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+
+    /// Takes a new client. On error it is dropped, which closes it.
+    pub fn add(&mut self, stream: std::net::TcpStream, peer: SocketAddr, shard: &mut Shard, now: Now) -> io::Result<()> {
+        let mut stream = TcpStream::from_std(stream);
+        let id = shard.open(peer, now);
+        let slot = id.slot as usize;
+        if let Err(error) = self.poll.registry().register(&mut stream, Token(slot), Interest::READABLE | Interest::WRITABLE) {
+            shard.closed(id);
+            return Err(error);
+        }
+        if self.sockets.len() <= slot {
+            self.sockets.resize_with(slot + 1, || None);
+        }
+        self.sockets[slot] = Some(Socket {
+            stream,
+            id,
+            peer,
+            input: Vec::new(),
+            is_readable: false,
+            is_queued: false,
+            is_half_closed: false,
+            is_clogged: false,
+        });
+        Ok(())
+    }
+
+    /// Reads what sockets have and hands it to the shard; returns how many sockets brought something.
+    pub fn read(&mut self, shard: &mut Shard, now: Now) -> usize {
+        self.collect();
+        let mut work = std::mem::take(&mut self.work);
+        work.clear();
+        shard.take_resumed(&mut work);
+        for id in work.drain(..) {
+            self.resume(id, shard, now);
+        }
+        let mut brought = 0;
+        std::mem::swap(&mut work, &mut self.ready);
+        for id in work.drain(..) {
+            brought += usize::from(self.read_one(id, shard, now));
+        }
+        self.work = work;
+        brought
+    }
+
+    /// Asks the kernel which sockets have news.
+    fn collect(&mut self) {
+        if let Err(error) = self.poll.poll(&mut self.events, Some(Duration::ZERO))
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            panic!("epoll failed: {error}");
+        }
+        for event in &self.events {
+            let Some(Some(socket)) = self.sockets.get_mut(event.token().0) else { continue };
+            if has_input(event) {
+                socket.is_readable = true;
+                socket.is_half_closed |= event.is_read_closed() || event.is_error();
+                if !socket.is_queued {
+                    socket.is_queued = true;
+                    self.ready.push(socket.id);
+                }
+            }
+            if socket.is_clogged && (event.is_writable() || event.is_error()) {
+                socket.is_clogged = false;
+                self.writable.push(socket.id);
+            }
+        }
+    }
+
+    fn socket(&mut self, id: ConnId) -> Option<&mut Socket> {
+        self.sockets.get_mut(id.slot as usize)?.as_mut().filter(|socket| socket.id == id)
+    }
+
+    /// Input that waited in our buffer goes on, and then the socket is read again.
+    fn resume(&mut self, id: ConnId, shard: &mut Shard, now: Now) {
+        let Some(socket) = self.socket(id) else { return };
+        if !socket.input.is_empty() {
+            let used = shard.receive(id, &socket.input, now);
+            socket.input.drain(..used);
+        }
+        if socket.is_readable && !socket.is_queued {
+            socket.is_queued = true;
+            self.ready.push(id);
+        }
+    }
+
+    fn read_one(&mut self, id: ConnId, shard: &mut Shard, now: Now) -> bool {
+        let Self { sockets, scratch, ready, .. } = self;
+        let Some(socket) = sockets.get_mut(id.slot as usize).and_then(Option::as_mut).filter(|socket| socket.id == id) else {
+            return false;
+        };
+        socket.is_queued = false;
+        if !shard.may_read(id) && !shard.is_ending(id) {
+            // Left unread: the shard remembers the connection and names it when it may go on.
+            return false;
+        }
+        match socket.stream.read(scratch) {
+            Ok(0) => {
+                self.close(id, shard);
+                return true;
+            }
+            Ok(n) => {
+                if socket.input.is_empty() {
+                    let used = shard.receive(id, &scratch[..n], now);
+                    socket.input.extend_from_slice(&scratch[used..n]);
+                } else {
+                    socket.input.extend_from_slice(&scratch[..n]);
+                    let used = shard.receive(id, &socket.input, now);
+                    socket.input.drain(..used);
+                }
+                if socket.input.is_empty() && socket.input.capacity() > limits::READ_CHUNK {
+                    socket.input = Vec::new();
+                }
+                // A short read has emptied the kernel's buffer, but for a farewell that stands behind the input.
+                socket.is_readable = n == scratch.len() || socket.is_half_closed;
+                if socket.is_readable {
+                    socket.is_queued = true;
+                    ready.push(id);
+                }
+                true
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                socket.is_readable = false;
+                false
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                socket.is_queued = true;
+                ready.push(id);
+                true
+            }
+            Err(_) => {
+                self.close(id, shard);
+                true
+            }
+        }
+    }
+
+    /// Writes what connections have to say, and closes those that end.
+    pub fn write(&mut self, shard: &mut Shard, now: Now) -> usize {
+        let mut work = std::mem::take(&mut self.work);
+        work.clear();
+        work.append(&mut self.writable);
+        shard.take_dirty(&mut work);
+        let count = work.len();
+        for id in work.drain(..) {
+            self.write_one(id, shard, now);
+        }
+        self.work = work;
+        count
+    }
+
+    /// Peers whose sockets were closed since this was last asked.
+    pub fn closed(&mut self) -> std::vec::Drain<'_, SocketAddr> {
+        self.closed.drain(..)
+    }
+
+    /// Whether sockets wait to be read although epoll has nothing new to tell.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    fn write_one(&mut self, id: ConnId, shard: &mut Shard, now: Now) {
+        let Some(socket) = self.socket(id) else { return };
+        loop {
+            let output = shard.output(id);
+            if output.is_empty() {
+                break;
+            }
+            match socket.stream.write(output) {
+                Ok(n) => shard.wrote(id, n, now),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    shard.wrote(id, 0, now);
+                    socket.is_clogged = true;
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.close(id, shard),
+            }
+        }
+        if shard.is_ending(id) {
+            self.close(id, shard);
+        }
+    }
+
+    /// Shuts the socket and lets it go. Without the shutdown its end would leave only when the ring gets to it.
+    fn close(&mut self, id: ConnId, shard: &mut Shard) {
+        if self.socket(id).is_none() {
+            return;
+        }
+        let Some(mut socket) = self.sockets[id.slot as usize].take() else { return };
+        // Both may fail on a socket that the peer has reset; it is gone then, as wanted.
+        let _ = socket.stream.shutdown(Shutdown::Both);
+        let _ = self.poll.registry().deregister(&mut socket.stream);
+        shard.closed(id);
+        self.closed.push(socket.peer);
+    }
+}
+
+fn has_input(event: &Event) -> bool {
+    event.is_readable() || event.is_read_closed() || event.is_error()
+}

@@ -1,0 +1,165 @@
+//! Cores: executors, where they run, their tick and their heartbeat, and whether this kernel can run them at all.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+
+use glommio::io::PollableFd;
+use glommio::timer::Timer;
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use rustix::event::{EventfdFlags, eventfd};
+
+/// Why no executor can run.
+#[derive(Debug, thiserror::Error)]
+pub enum CoresError {
+    /// The kernel refuses io_uring.
+    #[error("io_uring is not to be had ({0}): {1}")]
+    NoRing(std::io::Error, &'static str),
+    /// An executor did not start.
+    #[error("cannot start executor {0}: {1}")]
+    Start(String, String),
+}
+
+/// How often each executor's tick fires: the remedy for an executor that sleeps on a runnable task, and its heartbeat.
+const TICK: Duration = Duration::from_millis(5);
+
+/// Ticks between two wakes of the loops by time alone.
+const TICKS_A_WAKE: u64 = 4;
+
+/// Least locked memory that an executor's rings and buffers need, bytes.
+const IO_MEMORY_MIN: usize = 64 << 10;
+
+/// Asks the kernel for a ring, so that a server that cannot have one says so before anything starts.
+pub fn check_ring() -> Result<(), CoresError> {
+    io_uring::IoUring::new(8).map(drop).map_err(|error| {
+        let advice = match error.raw_os_error() {
+            Some(code) if code == rustix::io::Errno::NOSYS.raw_os_error() => {
+                "the kernel is older than 5.8 or built without it; run on a newer kernel"
+            }
+            Some(code) if code == rustix::io::Errno::PERM.raw_os_error() || code == rustix::io::Errno::ACCESS.raw_os_error() => {
+                "allow it in the container's seccomp profile, and set the sysctl kernel.io_uring_disabled to 0"
+            }
+            Some(code) if code == rustix::io::Errno::NOMEM.raw_os_error() => {
+                "raise the limit of locked memory (ulimit -l, LimitMEMLOCK=)"
+            }
+            _ => "see dmesg, and the limits of locked memory and open files",
+        };
+        CoresError::NoRing(error, advice)
+    })
+}
+
+/// Registered I/O memory for each of `executors` executors: what was asked for, or less where the limit of locked memory does
+/// not allow it (each registers its share three times). The second value is the line to say then.
+#[must_use]
+pub fn io_memory(wanted: usize, executors: usize, is_root: bool) -> (usize, Option<String>) {
+    let Ok((soft, _)) = rlimit::Resource::MEMLOCK.get() else { return (IO_MEMORY_MIN, None) };
+    let needed = 3 * wanted as u64 * executors as u64;
+    if is_root || soft >= needed {
+        return (wanted, None);
+    }
+    let each = usize::try_from(soft / (3 * executors as u64).max(1)).unwrap_or(IO_MEMORY_MIN);
+    let granted = (each / 2).clamp(IO_MEMORY_MIN, wanted).next_power_of_two().min(wanted).max(IO_MEMORY_MIN);
+    let line = format!(
+        "locked memory is limited to {} KiB: log writes go without registered buffers; raise it to {} KiB (ulimit -l, LimitMEMLOCK=) for the best latency",
+        soft >> 10,
+        needed >> 10
+    );
+    (granted, Some(line))
+}
+
+/// Beats of one executor: a counter that stands still when the executor does.
+#[derive(Clone, Debug, Default)]
+pub struct Heartbeat(Arc<AtomicU64>);
+
+impl Heartbeat {
+    /// Beats so far.
+    #[must_use]
+    pub fn beats(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The tick of one executor, which also wakes its loops from time to time.
+#[derive(Clone, Default)]
+pub struct Tick {
+    wakers: Rc<RefCell<Vec<Waker>>>,
+}
+
+impl Tick {
+    /// Leaves word to be woken at the next tick that wakes loops.
+    pub fn listen(&self, waker: &Waker) {
+        let mut wakers = self.wakers.borrow_mut();
+        if !wakers.iter().any(|known| known.will_wake(waker)) {
+            wakers.push(waker.clone());
+        }
+    }
+
+    /// Ticks for as long as the executor runs.
+    pub async fn run(self, heartbeat: Heartbeat) {
+        let mut ticks = 0u64;
+        loop {
+            Timer::new(TICK).await;
+            heartbeat.0.fetch_add(1, Ordering::Relaxed);
+            ticks += 1;
+            if ticks.is_multiple_of(TICKS_A_WAKE) {
+                for waker in self.wakers.borrow_mut().drain(..) {
+                    waker.wake();
+                }
+            }
+        }
+    }
+}
+
+/// A wait that goes through the ring and is over at once: a busy loop breathes through it, so that completions and timers are
+/// seen and queued writes leave.
+pub struct Breath {
+    always: PollableFd<std::os::fd::OwnedFd>,
+}
+
+impl Breath {
+    /// A breath of the executor this runs on.
+    pub fn new() -> std::io::Result<Self> {
+        let fd = eventfd(1, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        let always = PollableFd::new(fd).map_err(|e| std::io::Error::other(e.to_string()))?;
+        Ok(Self { always })
+    }
+
+    /// Breathes.
+    pub async fn take(&self) {
+        // An error here means that the ring is gone, which the next real operation reports.
+        let _ = self.always.readable().await;
+    }
+}
+
+/// Starts an executor on a thread of its own. `pin` names its core.
+pub fn start<F, G>(
+    name: &str,
+    pin: Option<usize>,
+    io_memory: usize,
+    spin: Duration,
+    main: G,
+) -> Result<ExecutorJoinHandle<()>, CoresError>
+where
+    G: FnOnce() -> F + Send + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    let placement = pin.map_or(Placement::Unbound, Placement::Fixed);
+    LocalExecutorBuilder::new(placement)
+        .name(name)
+        .io_memory(io_memory)
+        .spin_before_park(spin)
+        .spawn(main)
+        .map_err(|error| CoresError::Start(name.to_owned(), error.to_string()))
+}
+
+/// Runs a future beside the one that asks, until its executor ends. It is first polled at once, inside this call.
+pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> impl Future<Output = Option<T>> {
+    glommio::spawn_local(future).detach()
+}
+
+/// An executor that was started.
+pub type Executor = ExecutorJoinHandle<()>;

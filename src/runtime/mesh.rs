@@ -1,0 +1,322 @@
+//! Mesh: rings between every shard and the sequencer, the wakers that ring the bell, and the `released` mark.
+//!
+//! A shard adopts a batch only when `released` has reached it, and the sequencer raises that mark only when every shard's ring
+//! holds the batch: so a read begun on any shard after a write was acknowledged on any other sees that write.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
+
+use atomic_waker::AtomicWaker;
+use rtrb::{Consumer, Producer, RingBuffer};
+
+use crate::engine::message::{Inward, Outward};
+use crate::engine::sequencer::To;
+use crate::ground::ids::{ShardId, Zxid};
+use crate::ground::limits;
+
+/// What all executors share.
+#[derive(Default)]
+pub struct Common {
+    /// Newest zxid that every shard may adopt.
+    released: AtomicU64,
+    /// The order to stop.
+    stop: AtomicBool,
+    /// Shards whose clients have all been answered and let go.
+    shards_done: AtomicUsize,
+    sequencer_bell: AtomicWaker,
+    shards: Vec<ShardCommon>,
+}
+
+#[derive(Default)]
+struct ShardCommon {
+    bell: AtomicWaker,
+    applied: AtomicU64,
+}
+
+impl Common {
+    /// Orders every loop to stop.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.ring_all();
+    }
+
+    /// Whether the order to stop was given.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// A shard has let its clients go.
+    pub fn shard_is_done(&self) {
+        self.shards_done.fetch_add(1, Ordering::AcqRel);
+        self.sequencer_bell.wake();
+    }
+
+    /// Whether all shards have.
+    #[must_use]
+    pub fn shards_are_done(&self) -> bool {
+        self.shards_done.load(Ordering::Acquire) >= self.shards.len()
+    }
+
+    /// Wakes one shard's loop.
+    pub fn ring(&self, shard: ShardId) {
+        self.shards[usize::from(shard.0)].bell.wake();
+    }
+
+    /// Wakes the sequencer's loop.
+    pub fn ring_sequencer(&self) {
+        self.sequencer_bell.wake();
+    }
+
+    fn ring_all(&self) {
+        for shard in &self.shards {
+            shard.bell.wake();
+        }
+        self.sequencer_bell.wake();
+    }
+}
+
+/// A shard's end of the mesh.
+pub struct ShardPort {
+    id: ShardId,
+    to: Producer<Inward>,
+    from: Consumer<Outward>,
+    /// What the ring had no room for; the shard's credit bounds it.
+    waiting: VecDeque<Inward>,
+    common: Arc<Common>,
+}
+
+impl ShardPort {
+    /// Which shard this is.
+    #[must_use]
+    pub const fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// What all executors share.
+    #[must_use]
+    pub const fn common(&self) -> &Arc<Common> {
+        &self.common
+    }
+
+    /// Sends inward, and rings once; returns how many messages went.
+    pub fn send(&mut self, messages: impl Iterator<Item = Inward>) -> usize {
+        self.waiting.extend(messages);
+        let mut sent = 0;
+        while let Some(message) = self.waiting.pop_front() {
+            if let Err(rtrb::PushError::Full(message)) = self.to.push(message) {
+                self.waiting.push_front(message);
+                break;
+            }
+            sent += 1;
+        }
+        if sent > 0 {
+            self.common.sequencer_bell.wake();
+        }
+        sent
+    }
+
+    /// Hands over what may be adopted by now, in order; returns how many messages that were.
+    pub fn receive(&mut self, mut take: impl FnMut(Outward)) -> usize {
+        let released = Zxid(self.common.released.load(Ordering::Acquire));
+        let mut taken = 0;
+        while let Ok(front) = self.from.peek() {
+            if matches!(front, Outward::Batch(batch) if batch.last > released) {
+                break;
+            }
+            let Ok(message) = self.from.pop() else { break };
+            take(message);
+            taken += 1;
+        }
+        taken
+    }
+
+    /// Tells how far this shard has come.
+    pub fn applied(&self, zxid: Zxid) {
+        self.common.shards[usize::from(self.id.0)].applied.store(zxid.0, Ordering::Release);
+    }
+
+    /// Leaves word to be woken, and says whether there is something already.
+    pub fn listen(&self, waker: &Waker) -> bool {
+        self.common.shards[usize::from(self.id.0)].bell.register(waker);
+        let released = Zxid(self.common.released.load(Ordering::Acquire));
+        self.from.peek().is_ok_and(|front| !matches!(front, Outward::Batch(batch) if batch.last > released))
+            || self.common.is_stopping()
+    }
+}
+
+/// The sequencer's end of the mesh.
+pub struct SequencerPort {
+    from: Vec<Consumer<Inward>>,
+    to: Vec<Lane>,
+    /// Batches that the slowest shard has not adopted, as (last zxid, bytes).
+    held: VecDeque<(Zxid, usize)>,
+    held_bytes: usize,
+    common: Arc<Common>,
+}
+
+struct Lane {
+    ring: Producer<Outward>,
+    waiting: VecDeque<Outward>,
+    pushed: Zxid,
+    rung: bool,
+}
+
+impl SequencerPort {
+    /// What all executors share.
+    #[must_use]
+    pub const fn common(&self) -> &Arc<Common> {
+        &self.common
+    }
+
+    /// Rings to read from, one a shard.
+    pub fn inboxes(&mut self) -> impl Iterator<Item = (ShardId, &mut Consumer<Inward>)> {
+        self.from.iter_mut().enumerate().map(|(i, ring)| (shard_id(i), ring))
+    }
+
+    /// Queues a message for the shards; [`SequencerPort::push`] moves it.
+    pub fn send(&mut self, to: To, message: Outward) {
+        match to {
+            To::Shard(shard) => self.to[usize::from(shard.0)].waiting.push_back(message),
+            To::All => {
+                if let Outward::Batch(batch) = &message {
+                    self.held.push_back((batch.last, batch.bytes));
+                    self.held_bytes += batch.bytes;
+                }
+                for lane in &mut self.to {
+                    lane.waiting.push_back(message.clone());
+                }
+            }
+        }
+    }
+
+    /// Fills the rings, raises `released` to what all of them hold, and rings those with news.
+    pub fn push(&mut self) {
+        for lane in &mut self.to {
+            while let Some(message) = lane.waiting.pop_front() {
+                let last = if let Outward::Batch(batch) = &message { Some(batch.last) } else { None };
+                if let Err(rtrb::PushError::Full(message)) = lane.ring.push(message) {
+                    lane.waiting.push_front(message);
+                    break;
+                }
+                lane.rung = true;
+                if let Some(last) = last {
+                    lane.pushed = last;
+                }
+            }
+        }
+        if let Some(released) = self.to.iter().map(|lane| lane.pushed).min() {
+            self.common.released.fetch_max(released.0, Ordering::AcqRel);
+        }
+        for (lane, shard) in self.to.iter_mut().zip(&self.common.shards) {
+            if std::mem::take(&mut lane.rung) {
+                shard.bell.wake();
+            }
+        }
+    }
+
+    /// Whether the shards are so far behind that no request may be admitted.
+    pub fn is_choked(&mut self) -> bool {
+        if self.held_bytes < limits::OUTWARD_BYTES_MAX / 2 {
+            return false;
+        }
+        let slowest = self.common.shards.iter().map(|shard| shard.applied.load(Ordering::Acquire)).min();
+        while let Some(&(last, bytes)) = self.held.front() {
+            if slowest.is_some_and(|applied| applied < last.0) {
+                break;
+            }
+            self.held_bytes -= bytes;
+            self.held.pop_front();
+        }
+        self.held_bytes >= limits::OUTWARD_BYTES_MAX
+    }
+
+    /// Whether everything was handed over.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.to.iter().all(|lane| lane.waiting.is_empty())
+    }
+
+    /// Leaves word to be woken, and says whether there is something already.
+    pub fn listen(&self, waker: &Waker) -> bool {
+        self.common.sequencer_bell.register(waker);
+        self.from.iter().any(|ring| !ring.is_empty())
+    }
+}
+
+fn shard_id(i: usize) -> ShardId {
+    ShardId(u16::try_from(i).expect("shards are counted in u16"))
+}
+
+/// Makes the mesh of one sequencer and `shards` shards, all standing at `applied`.
+#[must_use]
+pub fn mesh(shards: usize, applied: Zxid) -> (SequencerPort, Vec<ShardPort>) {
+    let common = Arc::new(Common {
+        released: AtomicU64::new(applied.0),
+        shards: (0..shards).map(|_| ShardCommon { bell: AtomicWaker::new(), applied: AtomicU64::new(applied.0) }).collect(),
+        ..Common::default()
+    });
+    let mut sequencer =
+        SequencerPort { from: Vec::new(), to: Vec::new(), held: VecDeque::new(), held_bytes: 0, common: Arc::clone(&common) };
+    let mut ports = Vec::new();
+    for i in 0..shards {
+        let (inward_in, inward_out) = RingBuffer::new(limits::MESH_RING);
+        let (outward_in, outward_out) = RingBuffer::new(limits::MESH_RING);
+        sequencer.from.push(inward_out);
+        sequencer.to.push(Lane { ring: outward_in, waiting: VecDeque::new(), pushed: applied, rung: false });
+        ports.push(ShardPort {
+            id: shard_id(i),
+            to: inward_in,
+            from: outward_out,
+            waiting: VecDeque::new(),
+            common: Arc::clone(&common),
+        });
+    }
+    (sequencer, ports)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::message::Batch;
+
+    fn batch(last: u64) -> Outward {
+        Outward::Batch(Arc::new(Batch { first: Zxid(last), last: Zxid(last), bytes: 1, ..Batch::default() }))
+    }
+
+    #[test]
+    fn no_shard_adopts_before_every_ring_holds_the_batch() {
+        let (mut sequencer, mut shards) = mesh(2, Zxid(0));
+        // Fill the second shard's ring, so that the next batch does not fit there.
+        for z in 1..=limits::MESH_RING as u64 {
+            sequencer.send(To::All, batch(z));
+        }
+        sequencer.push();
+        assert_eq!(shards[0].receive(|_| {}), limits::MESH_RING);
+        let next = limits::MESH_RING as u64 + 1;
+        sequencer.send(To::All, batch(next));
+        sequencer.push();
+        assert_eq!(shards[0].receive(|_| {}), 0, "the other ring is full: nothing is released");
+        assert!(!sequencer.is_empty());
+        assert_eq!(shards[1].receive(|_| {}), limits::MESH_RING);
+        sequencer.push();
+        assert_eq!(shards[0].receive(|_| {}), 1);
+        assert_eq!(shards[1].receive(|_| {}), 1);
+    }
+
+    #[test]
+    fn slow_shards_choke_admission_by_bytes_until_they_adopt() {
+        let (mut sequencer, mut shards) = mesh(1, Zxid(0));
+        for z in 1..=3 {
+            let bytes = limits::OUTWARD_BYTES_MAX / 2;
+            sequencer.send(To::All, Outward::Batch(Arc::new(Batch { first: Zxid(z), last: Zxid(z), bytes, ..Batch::default() })));
+        }
+        sequencer.push();
+        assert!(sequencer.is_choked());
+        shards[0].receive(|_| {});
+        shards[0].applied(Zxid(3));
+        assert!(!sequencer.is_choked());
+    }
+}

@@ -1,0 +1,215 @@
+//! Sequencer loop: mailbox in, log writes out, batches to the shards.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use glommio::timer::Timer;
+
+use super::clock::Clock;
+use super::cores::{Breath, Tick};
+use super::disk::{DiskError, FlushMethod, SegmentFile};
+use super::mesh::SequencerPort;
+use super::preparer::Preparer;
+use crate::engine::message::Inward;
+use crate::engine::sequencer::Sequencer;
+
+/// Messages taken from one shard before the next is heard.
+const MESSAGES_A_TURN: usize = 64;
+
+/// Turns a busy loop makes before it breathes.
+const TURNS_A_BREATH: u32 = 8;
+
+/// Slower flushes than this are told, ms (`fsync.warningthresholdms` sets it).
+pub type FlushWarnMs = u64;
+
+/// What the loop is told when it is made.
+pub struct SequencerSetup {
+    /// The engine.
+    pub engine: Sequencer,
+    /// Its end of the mesh.
+    pub port: SequencerPort,
+    /// The log's directory.
+    pub dir: PathBuf,
+    /// Segment that is appended to.
+    pub segment: u64,
+    /// Makes the next ones.
+    pub preparer: Preparer,
+    /// How batches are made durable.
+    pub method: FlushMethod,
+    /// Flushes slower than this are told, ms.
+    pub warn_ms: FlushWarnMs,
+    /// The clock.
+    pub clock: Clock,
+}
+
+type Write = Pin<Box<dyn Future<Output = Result<u64, DiskError>>>>;
+
+struct Loop {
+    engine: Sequencer,
+    port: SequencerPort,
+    preparer: Preparer,
+    clock: Clock,
+    writes: Vec<(u64, Write)>,
+    /// A message that was not used up, and how far it was: per shard.
+    begun: Vec<Option<(Inward, usize)>>,
+    turn_from: usize,
+    warn_ms: FlushWarnMs,
+}
+
+/// Runs until the server stops and everything is durable. A failed write of the log ends the process.
+pub async fn run(setup: SequencerSetup, tick: Tick, ring_wanted: Rc<Cell<bool>>) {
+    let SequencerSetup { engine, mut port, dir, segment, preparer, method, warn_ms, clock } = setup;
+    let breath = Breath::new().unwrap_or_else(|error| fatal(&format!("no descriptor for the sequencer: {error}")));
+    let mut file = SegmentFile::open(&dir, segment, method).await.unwrap_or_else(|error| fatal(&error.to_string()));
+    let begun = port.inboxes().map(|_| None).collect();
+    let mut this = Loop { engine, port, preparer, clock, writes: Vec::new(), begun, turn_from: 0, warn_ms };
+    let mut busy_turns = 0;
+    loop {
+        let mut progress = poll_fn(|cx| Poll::Ready(this.finish_writes(cx))).await;
+        progress |= this.take_messages();
+        let now = this.clock.now();
+        this.engine.tick(now);
+        progress |= this.hand_out();
+        while let Some(len) = this.engine.due(this.clock.now()) {
+            if !this.engine.fits(len) {
+                match this.preparer.take() {
+                    Ok(Some(next)) => {
+                        file =
+                            SegmentFile::open(&dir, next.number, method).await.unwrap_or_else(|error| fatal(&error.to_string()));
+                        this.engine.roll(next);
+                    }
+                    Ok(None) => break,
+                    Err(error) => fatal(&format!("the log cannot grow: {error}: stopping, acknowledged data is intact")),
+                }
+            }
+            let mut buffer = file.buffer(len);
+            let placement = this.engine.frame(buffer.as_bytes_mut());
+            this.writes.push((this.clock.now().micros, Box::pin(file.write(buffer, placement))));
+            // The first poll queues the write; the ring sends it off when the executor looks at it.
+            poll_fn(|cx| Poll::Ready(this.finish_writes(cx))).await;
+            ring_wanted.set(true);
+            progress = true;
+        }
+        progress |= this.hand_out();
+        if this.is_done() {
+            break;
+        }
+        if progress && busy_turns < TURNS_A_BREATH && !ring_wanted.get() {
+            busy_turns += 1;
+            glommio::executor().yield_now().await;
+        } else if progress {
+            busy_turns = 0;
+            ring_wanted.set(false);
+            breath.take().await;
+        } else {
+            busy_turns = 0;
+            ring_wanted.set(false);
+            this.wait(&tick).await;
+        }
+    }
+}
+
+impl Loop {
+    /// Polls the writes in flight; returns whether one has finished.
+    fn finish_writes(&mut self, cx: &mut Context<'_>) -> bool {
+        let before = self.writes.len();
+        let Self { writes, engine, clock, warn_ms, .. } = self;
+        writes.retain_mut(|(since, write)| match write.as_mut().poll(cx) {
+            Poll::Pending => true,
+            Poll::Ready(Ok(sequence)) => {
+                let now = clock.now();
+                let took_ms = (now.micros - *since) / 1000;
+                if took_ms >= *warn_ms {
+                    tracing::warn!("a flush of the log took {took_ms} ms: the drive, or what else uses it, is slow");
+                }
+                engine.flushed(sequence, now);
+                false
+            }
+            Poll::Ready(Err(error)) => fatal(&format!("{error}: stopping, acknowledged data is intact")),
+        });
+        self.writes.len() < before
+    }
+
+    /// Takes what the shards have sent, while the batch has room, one shard after the other in turns.
+    fn take_messages(&mut self) -> bool {
+        if self.port.is_choked() {
+            return false;
+        }
+        let now = self.clock.now();
+        let Self { engine, port, begun, turn_from, .. } = self;
+        let shards = begun.len();
+        let mut progress = false;
+        for i in 0..shards {
+            let shard = (*turn_from + i) % shards;
+            let Some((id, inbox)) = port.inboxes().nth(shard) else { continue };
+            for _ in 0..MESSAGES_A_TURN {
+                let Some((mut message, mut at)) = begun[shard].take().or_else(|| inbox.pop().ok().map(|message| (message, 0)))
+                else {
+                    break;
+                };
+                progress = true;
+                if !engine.handle(id, &mut message, &mut at, now) {
+                    begun[shard] = Some((message, at));
+                    break;
+                }
+            }
+        }
+        *turn_from = (*turn_from + 1) % shards;
+        progress && self.engine.has_room()
+    }
+
+    /// Moves what the engine has for the shards.
+    fn hand_out(&mut self) -> bool {
+        let mut any = false;
+        for (to, message) in self.engine.outward() {
+            self.port.send(to, message);
+            any = true;
+        }
+        if any || !self.port.is_empty() {
+            self.port.push();
+        }
+        any
+    }
+
+    fn is_done(&mut self) -> bool {
+        if self.port.common().is_stopping() && self.port.common().shards_are_done() {
+            self.engine.begin_stop();
+            return self.writes.is_empty() && self.engine.is_at_rest();
+        }
+        false
+    }
+
+    /// Waits for a message, a finished write, the end of a linger, or the tick.
+    async fn wait(&mut self, tick: &Tick) {
+        let now = self.clock.now();
+        let mut is_woken = false;
+        let mut linger = self.engine.due_in(now).map(|us| Timer::new(Duration::from_micros(us.max(1))));
+        poll_fn(|cx| {
+            tick.listen(cx.waker());
+            if self.port.listen(cx.waker()) && !self.port.is_choked() && self.engine.has_room() {
+                return Poll::Ready(());
+            }
+            if self.finish_writes(cx) {
+                return Poll::Ready(());
+            }
+            if let Some(timer) = &mut linger
+                && Pin::new(timer).poll(cx).is_ready()
+            {
+                return Poll::Ready(());
+            }
+            if std::mem::replace(&mut is_woken, true) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+/// Ends the process: the log cannot be trusted to take another byte.
+pub fn fatal(line: &str) -> ! {
+    eprintln!("ringkeeper: {line}");
+    std::process::exit(1);
+}

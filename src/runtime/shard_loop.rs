@@ -1,0 +1,152 @@
+//! Shard loop: batches in, sockets read, requests inward, output written. One loop a shard, no task a connection.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use glommio::io::{PollState, PollableFd};
+
+use super::acceptor::{Doorway, Inbox};
+use super::clock::Clock;
+use super::conn_io::ConnIo;
+use super::cores::{Breath, Tick};
+use super::mesh::ShardPort;
+use super::sequencer_loop::fatal;
+use crate::engine::shard::Shard;
+use crate::ground::time::Millis;
+
+/// Turns a busy loop makes before it breathes.
+const TURNS_A_BREATH: u32 = 8;
+
+/// Milliseconds that clients get, when the server stops, to be answered and to take their answers.
+const FAREWELL_MS: u64 = 1200;
+
+/// What the loop is told when it is made.
+pub struct ShardSetup {
+    /// The engine.
+    pub shard: Shard,
+    /// Its end of the mesh.
+    pub port: ShardPort,
+    /// Where the acceptor leaves its sockets.
+    pub inbox: Arc<Inbox>,
+    /// Whom to tell of sockets that are gone.
+    pub doorway: Arc<Doorway>,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// The epoll descriptor, borrowed from the set that owns it for as long as the loop runs.
+struct Descriptor(RawFd);
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+struct Loop {
+    shard: Shard,
+    port: ShardPort,
+    inbox: Arc<Inbox>,
+    doorway: Arc<Doorway>,
+    clock: Clock,
+    io: ConnIo,
+    stopping_since: Option<Millis>,
+}
+
+/// Runs until the server stops and this shard's clients are let go.
+pub async fn run(setup: ShardSetup, tick: Tick, ring_wanted: Rc<Cell<bool>>) {
+    let ShardSetup { shard, port, inbox, doorway, clock } = setup;
+    let no_descriptor = |error: &dyn std::fmt::Display| -> ! {
+        fatal(&format!("no descriptor for a shard: {error}; raise the limit of open files (ulimit -n)"))
+    };
+    let io = ConnIo::new().unwrap_or_else(|error| no_descriptor(&error));
+    let breath = Breath::new().unwrap_or_else(|error| no_descriptor(&error));
+    let readiness = PollableFd::new(Descriptor(io.descriptor())).unwrap_or_else(|error| no_descriptor(&error));
+    let mut armed = PollState::default();
+    let mut this = Loop { shard, port, inbox, doorway, clock, io, stopping_since: None };
+    let mut busy_turns = 0;
+    loop {
+        let progress = this.turn();
+        if this.is_done() {
+            break;
+        }
+        if ring_wanted.take() {
+            busy_turns = 0;
+            breath.take().await;
+        } else if progress && busy_turns < TURNS_A_BREATH {
+            busy_turns += 1;
+            glommio::executor().yield_now().await;
+        } else if progress {
+            busy_turns = 0;
+            breath.take().await;
+        } else {
+            busy_turns = 0;
+            let mut is_woken = false;
+            poll_fn(|cx| {
+                tick.listen(cx.waker());
+                if this.port.listen(cx.waker()) && this.stopping_since.is_none() {
+                    return Poll::Ready(());
+                }
+                if readiness.poll_readable(cx, &mut armed).is_ready() {
+                    armed = PollState::default();
+                    return Poll::Ready(());
+                }
+                if std::mem::replace(&mut is_woken, true) { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        }
+    }
+    drop(armed);
+    this.port.common().shard_is_done();
+}
+
+impl Loop {
+    /// One turn; returns whether anything happened.
+    fn turn(&mut self) -> bool {
+        let now = self.clock.now();
+        let Self { shard, port, io, .. } = self;
+        let heard = port.receive(|message| shard.hear(&message, now));
+        if heard > 0 {
+            port.applied(shard.applied());
+        }
+        shard.turn(now);
+        let mut progress = heard > 0;
+        if self.stopping_since.is_none() {
+            for (stream, peer) in self.inbox.take() {
+                if let Err(error) = io.add(stream, peer, shard, now) {
+                    tracing::warn!("cannot watch the socket of {peer}: {error}");
+                    self.doorway.gone(port.id(), peer.ip());
+                }
+                progress = true;
+            }
+            progress |= io.read(shard, now) > 0;
+        }
+        // Requests go inward before replies go out: the longer walk starts first.
+        progress |= port.send(shard.inward(now)) > 0;
+        progress |= io.write(shard, now) > 0;
+        for peer in io.closed() {
+            self.doorway.gone(port.id(), peer.ip());
+        }
+        progress || io.has_work()
+    }
+
+    /// Whether the server stops and there is nobody left to answer, or no time.
+    fn is_done(&mut self) -> bool {
+        if !self.port.common().is_stopping() {
+            return false;
+        }
+        let now = self.clock.now();
+        let since = *self.stopping_since.get_or_insert(now.mono());
+        let is_late = now.mono().since(since) > FAREWELL_MS;
+        if self.shard.is_at_rest() || is_late {
+            self.shard.end_all();
+            self.io.write(&mut self.shard, now);
+            return self.shard.connections() == 0 || is_late;
+        }
+        false
+    }
+}
