@@ -46,11 +46,12 @@ impl Journal {
 
     /// The latest entry if its transaction is newer than `zxid`.
     pub(super) fn pop_above(&mut self, zxid: Zxid) -> Option<Undo> {
-        self.entries.pop_back_if(|(last, _)| *last > zxid).map(|(_, undo)| undo)
+        if self.entries.back()?.0 > zxid { self.entries.pop_back().map(|(_, undo)| undo) } else { None }
     }
 
     pub(super) fn forget(&mut self, up_to: Zxid) {
-        while self.entries.pop_front_if(|(first, _)| *first <= up_to).is_some() {
+        while self.entries.front().is_some_and(|(first, _)| *first <= up_to) {
+            self.entries.pop_front();
             self.forgotten += 1;
         }
     }

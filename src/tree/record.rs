@@ -386,7 +386,7 @@ mod tests {
 
     #[test]
     fn null_empty_small_and_large_data() {
-        let large = vec![7u8; INLINE_PAYLOAD_MAX + 1];
+        let large = [7u8; INLINE_PAYLOAD_MAX + 1];
         for data in [None, Some(&b""[..]), Some(&large[1..]), Some(&large[..])] {
             let record = Record::new("/a", data, None, &Stored::default());
             assert_eq!((record.data(), record.data_len()), (data, data.unwrap_or_default().len()));

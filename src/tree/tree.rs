@@ -421,10 +421,13 @@ mod tests {
         (opcode::CHECK, txn)
     }
 
+    /// Data, ACL and counters.
+    type Znode = (Option<Vec<u8>>, Vec<Acl>, Stored);
+
     /// Everything there is to see of a tree, the order of siblings and the next slots included.
     #[derive(PartialEq, Debug)]
     struct Image {
-        znodes: Vec<(SlotId, String, Option<Vec<u8>>, Vec<Acl>, Stored, Vec<String>)>,
+        znodes: Vec<(SlotId, String, Znode, Vec<String>)>,
         digest: u64,
         len: usize,
     }
@@ -437,14 +440,8 @@ mod tests {
             assert_eq!(view.find(record.path()), Some(slot));
             let children: Vec<_> = view.children(slot).map(str::to_owned).collect();
             assert_eq!(children.len(), record.num_children() as usize);
-            znodes.push((
-                slot,
-                record.path().to_owned(),
-                record.data().map(<[u8]>::to_vec),
-                record.acl().to_vec(),
-                record.stored(),
-                children,
-            ));
+            let znode = (record.data().map(<[u8]>::to_vec), record.acl().to_vec(), record.stored());
+            znodes.push((slot, record.path().to_owned(), znode, children));
             todo.extend(view.child_slots(slot));
         }
         Image { znodes, digest: view.digest(), len: view.len() }
@@ -624,7 +621,7 @@ mod tests {
 
     /// The tree as the rules say it, with nothing clever about it.
     #[derive(Clone, PartialEq, Debug)]
-    struct Model(BTreeMap<String, (Option<Vec<u8>>, Vec<Acl>, Stored)>);
+    struct Model(BTreeMap<String, Znode>);
 
     impl Model {
         fn new() -> Self {
