@@ -39,6 +39,7 @@ impl Dice {
 }
 
 type Files = BTreeMap<u64, Vec<u8>>;
+type History = Vec<(Zxid, Vec<u8>)>;
 
 fn prepare(files: &mut Files, number: u64, salt: u64) -> SegmentStart {
     let start = SegmentStart { number, salt, size: (BLOCKS * BLOCK) as u64 };
@@ -86,7 +87,7 @@ struct World {
     log: Appender,
     spares: Vec<SegmentStart>,
     /// Every record of the one true history, by zxid.
-    history: Vec<(Zxid, Vec<u8>)>,
+    history: History,
     flights: Vec<Framed>,
     /// Every batch that landed whole.
     landed: Vec<Framed>,
@@ -266,7 +267,7 @@ fn apply(files: &mut Files, plan: &Plan) {
     }
 }
 
-fn recover(files: &Files) -> (Vec<(Zxid, Vec<u8>)>, Result<Plan, Refusal>) {
+fn recover(files: &Files) -> (History, Result<Plan, Refusal>) {
     let mut records = Vec::new();
     let mut recovery = Recovery::new();
     for (number, file) in files {

@@ -787,6 +787,22 @@ mod tests {
     }
 
     #[test]
+    fn the_unused_end_of_a_segment_is_not_the_log() {
+        let mut log = Log::new();
+        log.add_flushed(2).appender.roll(start(2));
+        log.files.insert(2, blank(2));
+        log.add_flushed(3).files.get_mut(&1).unwrap()[4 * BLOCK + 9] = 1;
+        let (zxids, plan) = log.recover();
+        let plan = plan.unwrap();
+        assert_eq!((zxids, place(&plan), &plan.erase), (up_to(5), (2, 4 * BLOCK as u64, 6), &vec![]));
+        let line = "log.0000000000000001 not blank from offset 16384 to 20480, after its last zxid 0x2: ignored";
+        assert_eq!(plan.warnings, [line]);
+        log.batch(4)[20] ^= 1;
+        let Err(Refusal::Damaged { segment, offset, intact, .. }) = log.recover().1 else { panic!("batch 4 was durable") };
+        assert_eq!((segment, offset, intact), (2, 2 * BLOCK as u64, 1));
+    }
+
+    #[test]
     fn a_file_cut_short_gets_its_size_back() {
         let mut log = Log::new();
         log.add_flushed(2);
