@@ -363,6 +363,7 @@ fn run(o: &Options, server: SocketAddr) -> Result<Outcome, Failure> {
     let mut schedule = Schedule { next: 0.0, gap: 1e9 / o.rate, arrivals: o.arrivals };
     let mut backlog: VecDeque<u64> = VecDeque::new();
     let (mut delayed, mut dropped, mut turn) = (0, 0, 0);
+    let (mut arrived, mut judged) = (0u64, 0u64);
     let mut events = Vec::with_capacity(1024);
     if o.rate <= 0.0 {
         for line in &mut lines {
@@ -381,9 +382,10 @@ fn run(o: &Options, server: SocketAddr) -> Result<Outcome, Failure> {
         if o.rate > 0.0 {
             while schedule.next <= now as f64 {
                 if backlog.len() < BACKLOG_MAX {
-                    backlog.push_back(schedule.next as u64)
+                    backlog.push_back(schedule.next as u64);
+                    arrived += 1;
                 } else {
-                    dropped += 1
+                    dropped += 1;
                 }
                 schedule.step(&mut random);
             }
@@ -404,7 +406,9 @@ fn run(o: &Options, server: SocketAddr) -> Result<Outcome, Failure> {
                 lines[turn].flush()?;
             }
         }
-        let late = backlog.len();
+        // Whoever arrived since the last turn and still waits is held up by the cap; the others were judged before.
+        delayed += arrived - judged.max(arrived - backlog.len() as u64);
+        judged = arrived;
         let timeout = Timespec { tv_sec: (wait / 1_000_000_000) as i64, tv_nsec: (wait % 1_000_000_000) as i64 };
         events.clear();
         match epoll::wait(&set, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
@@ -428,10 +432,6 @@ fn run(o: &Options, server: SocketAddr) -> Result<Outcome, Failure> {
                 }
             }
             line.flush()?;
-        }
-        if o.rate > 0.0 {
-            // Whoever still waits after a whole turn was held up by the cap, not by the clock.
-            delayed += late as u64;
         }
     }
     let unanswered = lines.iter().map(|line| line.flying.len()).sum::<usize>() + backlog.len();
