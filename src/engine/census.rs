@@ -148,7 +148,7 @@ pub struct ConnCensus {
     pub last_xid: Option<i32>,
     /// zxid of the last reply.
     pub last_zxid: Zxid,
-    /// When the last reply was made, ms since 1970.
+    /// When the last reply was made, ms of the monotonic clock; 0 before the first.
     pub last_response: i64,
     /// Latency of the last request, ms.
     pub last_latency: u64,

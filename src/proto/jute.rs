@@ -95,9 +95,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A vector of strings; null reads as empty. Memory stays within what the bytes can hold.
+    /// A vector of strings, which must not be null. Memory stays within what the bytes can hold.
     pub fn strings(&mut self) -> Result<Vec<Cow<'a, str>>, Malformed> {
-        let count = self.count()?.unwrap_or(0);
+        let count = self.count()?.ok_or(Malformed::Null)?;
         let mut strings = Vec::with_capacity(count.min(self.cursor.remaining() / 4));
         for _ in 0..count {
             strings.push(self.string()?);

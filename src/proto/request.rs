@@ -145,16 +145,16 @@ impl<'a> SetWatches<'a> {
 /// AuthPacket.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Auth<'a> {
-    /// Scheme whose provider is asked.
-    pub scheme: Cow<'a, str>,
-    /// Credentials.
-    pub auth: &'a [u8],
+    /// Scheme whose provider is asked; null where a hostile client sends null.
+    pub scheme: Option<Cow<'a, str>>,
+    /// Credentials; null is not empty.
+    pub auth: Option<&'a [u8]>,
 }
 
 impl<'a> Auth<'a> {
     /// Reads the record.
     pub fn decode(r: &mut Reader<'a>) -> Result<Self, Malformed> {
         let _kind = r.int()?;
-        Ok(Self { scheme: r.string()?, auth: r.buffer()?.unwrap_or_default() })
+        Ok(Self { scheme: r.string_or_null()?, auth: r.buffer()? })
     }
 }

@@ -106,6 +106,8 @@ impl ConnIo {
         std::mem::swap(&mut work, &mut self.ready);
         for id in work.drain(..) {
             brought += usize::from(self.read_one(id, shard, now));
+            // Its answers leave at once: the next socket's reads need not be waited for.
+            self.write_one(id, shard, now);
         }
         self.work = work;
         brought
@@ -165,7 +167,7 @@ impl ConnIo {
         match socket.stream.read(scratch) {
             Ok(0) => {
                 self.close(id, shard);
-                return true;
+                true
             }
             Ok(n) => {
                 if socket.input.is_empty() {

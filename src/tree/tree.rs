@@ -61,6 +61,14 @@ struct At {
     time: i64,
 }
 
+/// The ephemerals of one session.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Owned {
+    slots: BTreeSet<SlotId>,
+    /// See [`Tree::ephemeral_bytes`].
+    bytes: usize,
+}
+
 /// The writer's tree.
 #[derive(Debug)]
 pub struct Tree {
@@ -71,7 +79,7 @@ pub struct Tree {
     free: Vec<SlotId>,
     /// The first slot never used.
     unused: u32,
-    ephemerals: BTreeMap<SessionId, BTreeSet<SlotId>>,
+    ephemerals: BTreeMap<SessionId, Owned>,
     ephemeral_count: usize,
     data_size: u64,
 }
@@ -112,7 +120,13 @@ impl Tree {
 
     /// Paths of a session's ephemerals, in the order of their slots.
     pub fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = &str> {
-        self.ephemerals.get(&session).into_iter().flatten().map(|&slot| self.view.record(slot).path())
+        self.ephemerals.get(&session).into_iter().flat_map(|owned| &owned.slots).map(|&slot| self.view.record(slot).path())
+    }
+
+    /// Bytes that the paths of a session's ephemerals take in the transaction that closes it, lengths included.
+    #[must_use]
+    pub fn ephemeral_bytes(&self, session: SessionId) -> usize {
+        self.ephemerals.get(&session).map_or(0, |owned| owned.bytes)
     }
 
     /// Sessions that own ephemerals, in order.
@@ -327,7 +341,7 @@ impl Tree {
                 self.put(at, parent, record, Put::Acl, steps);
             }
         }
-        while let Some(&slot) = self.ephemerals.get(&at.session).and_then(BTreeSet::first) {
+        while let Some(&slot) = self.ephemerals.get(&at.session).and_then(|owned| owned.slots.first()) {
             self.delete(at, slot, steps)?;
         }
         Ok(())
@@ -363,7 +377,9 @@ impl Tree {
         self.data_size += size(record);
         if record.is_ephemeral() {
             self.ephemeral_count += 1;
-            self.ephemerals.entry(record.owner()).or_default().insert(slot);
+            let owned = self.ephemerals.entry(record.owner()).or_default();
+            owned.slots.insert(slot);
+            owned.bytes += listed(record);
         }
     }
 
@@ -373,12 +389,18 @@ impl Tree {
         if record.is_ephemeral() {
             self.ephemeral_count -= 1;
             let owned = self.ephemerals.get_mut(&record.owner()).expect("an ephemeral is its owner's");
-            owned.remove(&slot);
-            if owned.is_empty() {
+            owned.slots.remove(&slot);
+            owned.bytes -= listed(record);
+            if owned.slots.is_empty() {
                 self.ephemerals.remove(&record.owner());
             }
         }
     }
+}
+
+/// A record's part of [`Tree::ephemeral_bytes`]: a length and the path.
+fn listed(record: &Record) -> usize {
+    4 + record.path_bytes().len()
 }
 
 /// A record's part of [`Tree::data_size`].
@@ -447,7 +469,7 @@ mod tests {
         Image { znodes, digest: view.digest(), len: view.len() }
     }
 
-    type Whole = (Image, Vec<SlotId>, u32, BTreeMap<SessionId, BTreeSet<SlotId>>, usize, u64);
+    type Whole = (Image, Vec<SlotId>, u32, BTreeMap<SessionId, Owned>, usize, u64);
 
     fn whole(tree: &Tree) -> Whole {
         let books = (tree.free.clone(), tree.unused, tree.ephemerals.clone(), tree.ephemeral_count, tree.data_size);
@@ -596,11 +618,13 @@ mod tests {
             applied(&mut tree, zxid, &ephemeral(path));
         }
         assert_eq!(tree.ephemerals(SessionId(7)).collect::<Vec<_>>(), ["/a", "/b", "/c"]);
+        assert_eq!(tree.ephemeral_bytes(SessionId(7)), 3 * (4 + 2));
         assert_eq!((tree.ephemeral_count(), tree.sessions_with_ephemerals().collect::<Vec<_>>()), (3, vec![SessionId(7)]));
         assert_eq!(tree.get("/a").unwrap().stat().ephemeral_owner, 7);
         let steps = applied(&mut tree, 4, &Txn::CloseSession { paths: vec!["/b".into(), "/gone".into()] });
         assert_eq!(steps.iter().map(|step| step.record().path()).collect::<Vec<_>>(), ["/b", "/", "/a", "/c"]);
         assert_eq!((tree.ephemeral_count(), tree.node_count(), tree.sessions_with_ephemerals().count()), (0, 4, 0));
+        assert_eq!(tree.ephemeral_bytes(SessionId(7)), 0);
     }
 
     #[test]

@@ -225,7 +225,7 @@ impl Ledger {
     /// Whether the transaction that will close the session stays below the limit with one more ephemeral of this path.
     fn close_stays_small(&self, session: SessionId, path: &str) -> bool {
         const FIXED: usize = 32 + 4 + 12;
-        FIXED + self.tree.ephemerals(session).map(|path| path.len() + 4).sum::<usize>() + path.len() + 4 <= limits::TXN_BYTES_MAX
+        FIXED + self.tree.ephemeral_bytes(session) + path.len() + 4 <= limits::TXN_BYTES_MAX
     }
 
     /// The list as it will be stored, or the refusal.

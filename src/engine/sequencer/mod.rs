@@ -131,7 +131,7 @@ impl Sequencer {
                 self.outward.push((To::All, Outward::Count(number, word)));
             }
             Inward::Part(number, part) => {
-                if let Some((ticket, word, mut census)) = self.gathers.part(*number, mem::take(part)) {
+                if let Some((ticket, word, mut census)) = self.gathers.part(*number, mem::take(&mut **part)) {
                     census.ledger = self.census(word);
                     census.mono = now.mono();
                     census.wall = now.wall.0;

@@ -70,6 +70,9 @@ pub(super) struct Conn {
     pub(super) stats: ConnStats,
 }
 
+/// What `cons` shows as last zxid before the first reply.
+const NO_REPLY: Zxid = Zxid(u64::MAX);
+
 /// What `cons` shows.
 pub(super) struct ConnStats {
     pub(super) established: Now,
@@ -89,7 +92,7 @@ impl ConnStats {
         self.sent = 0;
         self.last_op = 0;
         self.last_xid = None;
-        self.last_zxid = Zxid::ZERO;
+        self.last_zxid = NO_REPLY;
         self.last_response = 0;
         self.last_latency = 0;
         self.latency = Latency::default();
@@ -118,7 +121,7 @@ impl Conn {
                 sent: 0,
                 last_op: 0,
                 last_xid: None,
-                last_zxid: Zxid::ZERO,
+                last_zxid: NO_REPLY,
                 last_response: 0,
                 last_latency: 0,
                 latency: Latency::default(),
@@ -177,7 +180,7 @@ impl Conn {
         stats.last_op = op;
         stats.last_xid = Some(xid);
         stats.last_zxid = zxid;
-        stats.last_response = now.wall.0;
+        stats.last_response = now.mono().0.cast_signed();
         stats.last_latency = latency;
         stats.latency.record(latency);
         latency

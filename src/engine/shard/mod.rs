@@ -349,6 +349,8 @@ impl Shard {
     fn speak(&mut self, id: ConnId, text: &str) {
         if let Some(conn) = self.conns.get(id) {
             conn.out.extend_from_slice(text.as_bytes());
+            conn.stats.sent += 1;
+            self.counters.sent += 1;
             self.end(id);
         }
     }

@@ -127,8 +127,10 @@ impl Shard {
             let text = self.config.words.answer(word, None);
             self.speak(id, &text);
         } else {
+            self.counters.received += 1;
             if let Some(conn) = self.conns.get(id) {
                 conn.phase = Phase::Asking;
+                conn.stats.received += 1;
             }
             self.messages.push(Inward::Ask(id, word));
         }
@@ -197,18 +199,22 @@ impl Shard {
             self.drop_conn(id, "its auth packet cannot be read");
             return;
         };
-        match auth::authenticate(Arc::make_mut(&mut conn.who), &packet.scheme, packet.auth, &self.desk.auth) {
-            Ok(()) => {
-                reply::bare(&mut conn.out, xid, Zxid::ZERO, Code::Ok);
-                self.replied(id, opcode::AUTH, xid, now.mono(), now);
+        // Null for a scheme or for credentials is refused as an unknown scheme is.
+        let accepted = match (&packet.scheme, packet.auth) {
+            (Some(scheme), Some(credentials)) => {
+                auth::authenticate(Arc::make_mut(&mut conn.who), scheme, credentials, &self.desk.auth).is_ok()
             }
-            Err(refused) => {
-                tracing::debug!("authentication of {} refused: {refused}", conn.peer);
-                reply::bare(&mut conn.out, xid, Zxid::ZERO, Code::AuthFailed);
-                self.counters.auth_failed += 1;
-                self.replied(id, opcode::AUTH, xid, now.mono(), now);
-                self.end(id);
-            }
+            _ => false,
+        };
+        if accepted {
+            reply::bare(&mut conn.out, xid, Zxid::ZERO, Code::Ok);
+            self.replied(id, opcode::AUTH, xid, now.mono(), now);
+        } else {
+            tracing::debug!("authentication of {} refused", conn.peer);
+            reply::bare(&mut conn.out, xid, Zxid::ZERO, Code::AuthFailed);
+            self.counters.auth_failed += 1;
+            self.replied(id, opcode::AUTH, xid, now.mono(), now);
+            self.end(id);
         }
     }
 }
