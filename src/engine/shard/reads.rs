@@ -1,5 +1,7 @@
 //! Reads: answers from the shard's own View, with watches left in the same breath.
 
+use std::borrow::Cow;
+
 use super::Desk;
 use super::conn::Conn;
 use crate::auth;
@@ -74,8 +76,8 @@ fn read(desk: &mut Desk, conn: &mut Conn, id: ConnId, op: i32, r: &mut Reader<'_
             watch(desk, id, &ask, Kind::Child);
         }
         opcode::GET_ACL => {
-            let path = root_if_empty(r.string().map_err(|_| Code::MarshallingError)?);
-            let node = find(desk, &path)?;
+            let path = r.string().map_err(|_| Code::MarshallingError)?;
+            let node = find(desk, rooted(&path))?;
             permit(desk, conn, node, acl::READ | acl::ADMIN)?;
             if permit(desk, conn, node, acl::ADMIN).is_ok() {
                 acl::encode(&mut conn.out, node.acl());
@@ -96,13 +98,15 @@ fn read(desk: &mut Desk, conn: &mut Conn, id: ConnId, op: i32, r: &mut Reader<'_
 
 fn path_watch<'a>(r: &mut Reader<'a>) -> Result<PathWatch<'a>, Code> {
     let mut ask = PathWatch::decode(r).map_err(|_| Code::MarshallingError)?;
-    ask.path = root_if_empty(ask.path);
+    if ask.path.is_empty() {
+        ask.path = path::ROOT.into();
+    }
     Ok(ask)
 }
 
 /// A read of the empty path answers as one of the root, as observed on ZooKeeper.
-fn root_if_empty(path: std::borrow::Cow<'_, str>) -> std::borrow::Cow<'_, str> {
-    if path.is_empty() { path::ROOT.into() } else { path }
+fn rooted<'a>(path: &'a Cow<'_, str>) -> &'a str {
+    if path.is_empty() { path::ROOT } else { path }
 }
 
 fn find<'a>(desk: &'a Desk, path: &str) -> Result<&'a Record, Code> {
@@ -173,13 +177,13 @@ fn set_watches(desk: &mut Desk, conn: &mut Conn, id: ConnId, request: &SetWatche
         }
         Rewatch::Arm => watches.add(WatcherId(id.slot), path, kind),
     };
-    for path in &request.data {
+    for path in request.data.iter().map(rooted) {
         take_up(path, Kind::Data, rewatch::data(seen, view.get(path).map(Record::mzxid)));
     }
-    for path in &request.exist {
+    for path in request.exist.iter().map(rooted) {
         take_up(path, Kind::Data, rewatch::exist(view.get(path).map(Record::mzxid)));
     }
-    for path in &request.child {
+    for path in request.child.iter().map(rooted) {
         take_up(path, Kind::Child, rewatch::child(seen, view.get(path).map(Record::pzxid)));
     }
 }
