@@ -163,3 +163,82 @@ pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> impl Futu
 
 /// An executor that was started.
 pub type Executor = ExecutorJoinHandle<()>;
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::atomic::AtomicBool;
+    use std::task::Poll;
+    use std::thread;
+    use std::time::Instant;
+
+    use atomic_waker::AtomicWaker;
+
+    use super::*;
+
+    /// What two executors throw to each other.
+    #[derive(Default)]
+    struct Ball {
+        at: AtomicU64,
+        bells: [AtomicWaker; 2],
+    }
+
+    async fn play(ball: Arc<Ball>, side: usize, trips: u64, longest: Arc<AtomicU64>) {
+        for trip in 0..trips {
+            let mine = 2 * trip + side as u64;
+            let since = Instant::now();
+            poll_fn(|cx| {
+                ball.bells[side].register(cx.waker());
+                if ball.at.load(Ordering::Acquire) == mine { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            longest.fetch_max(u64::try_from(since.elapsed().as_millis()).unwrap(), Ordering::Relaxed);
+            ball.at.store(mine + 1, Ordering::Release);
+            ball.bells[1 - side].wake();
+        }
+    }
+
+    /// The fork's executor can park with a task runnable. The tick must end that within a few milliseconds; without it the
+    /// two would sleep for ever. The bound leaves room for a scheduler that gives the busy loops their slices.
+    #[test]
+    fn two_executors_beside_busy_loops_never_sleep_on_a_runnable_task() {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let busy: Vec<_> = (0..cores)
+            .map(|_| {
+                let is_over = Arc::clone(&is_over);
+                thread::spawn(move || while !is_over.load(Ordering::Relaxed) {})
+            })
+            .collect();
+        let ball = Arc::new(Ball::default());
+        let longest = Arc::new(AtomicU64::new(0));
+        let players: Vec<_> = (0..2)
+            .map(|side| {
+                let (ball, longest) = (Arc::clone(&ball), Arc::clone(&longest));
+                let main = move || async move {
+                    let tick = Tick::default();
+                    drop(spawn(tick.clone().run(Heartbeat::default())));
+                    play(ball, side, 500, longest).await;
+                };
+                start("rk-test", None, IO_MEMORY_MIN, Duration::ZERO, main).unwrap()
+            })
+            .collect();
+        for player in players {
+            player.join().unwrap();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        for thread in busy {
+            thread.join().unwrap();
+        }
+        let longest = longest.load(Ordering::Relaxed);
+        assert!(longest < 1000, "a trip took {longest} ms: the tick does not wake a sleeping executor");
+    }
+
+    #[test]
+    fn little_locked_memory_means_small_buffers_and_a_line() {
+        let (all, line) = io_memory(1 << 20, 2, true);
+        assert_eq!((all, line), (1 << 20, None));
+        let (granted, _) = io_memory(1 << 30, 4, false);
+        assert!((IO_MEMORY_MIN..=1 << 30).contains(&granted) && granted.is_power_of_two());
+    }
+}

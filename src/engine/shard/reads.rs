@@ -1,7 +1,5 @@
 //! Reads: answers from the shard's own View, with watches left in the same breath.
 
-use std::borrow::Cow;
-
 use super::Desk;
 use super::conn::Conn;
 use crate::auth;
@@ -105,7 +103,7 @@ fn path_watch<'a>(r: &mut Reader<'a>) -> Result<PathWatch<'a>, Code> {
 }
 
 /// A read of the empty path answers as one of the root, as observed on ZooKeeper.
-fn rooted<'a>(path: &'a Cow<'_, str>) -> &'a str {
+fn rooted(path: &str) -> &str {
     if path.is_empty() { path::ROOT } else { path }
 }
 
@@ -177,13 +175,13 @@ fn set_watches(desk: &mut Desk, conn: &mut Conn, id: ConnId, request: &SetWatche
         }
         Rewatch::Arm => watches.add(WatcherId(id.slot), path, kind),
     };
-    for path in request.data.iter().map(rooted) {
+    for path in request.data.iter().map(|path| rooted(path)) {
         take_up(path, Kind::Data, rewatch::data(seen, view.get(path).map(Record::mzxid)));
     }
-    for path in request.exist.iter().map(rooted) {
+    for path in request.exist.iter().map(|path| rooted(path)) {
         take_up(path, Kind::Data, rewatch::exist(view.get(path).map(Record::mzxid)));
     }
-    for path in request.child.iter().map(rooted) {
+    for path in request.child.iter().map(|path| rooted(path)) {
         take_up(path, Kind::Child, rewatch::child(seen, view.get(path).map(Record::pzxid)));
     }
 }
