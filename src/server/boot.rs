@@ -177,6 +177,7 @@ fn start(
             sessionless_ms: config.sessionless_timeout_ms,
             tick_ms: u64::from(config.tick_time_ms),
             auth: auth.clone(),
+            refuses_sasl: config.sasl_wanted,
             words: Arc::clone(&words),
         };
         let shard = Shard::new(shard_config, view.clone(), zxid, seeds, now);

@@ -54,6 +54,8 @@ pub struct ShardConfig {
     pub tick_ms: u64,
     /// Rules of authentication.
     pub auth: AuthConfig,
+    /// Whether a SASL exchange fails; where it does not, it ends at once with no token, as in a ZooKeeper without SASL.
+    pub refuses_sasl: bool,
     /// Admin words.
     pub words: Arc<dyn Words>,
 }

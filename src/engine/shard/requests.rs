@@ -176,6 +176,16 @@ impl Shard {
                 self.train.items.push(Item { conn: id, ask: Ask::Write { session, xid, op, body, who } });
             }
             Kind::Auth => self.authenticate(id, xid, body, now),
+            Kind::Sasl if self.config.refuses_sasl => {
+                // The one error that has a body: no token.
+                let start = frame::open(&mut conn.out);
+                reply::header(&mut conn.out, xid, Zxid::ZERO, Code::AuthFailed.as_wire());
+                conn.out.buffer(None);
+                frame::close(&mut conn.out, start);
+                self.counters.auth_failed += 1;
+                self.replied(id, op, xid, now.mono(), now);
+                self.end(id);
+            }
             Kind::Sasl => {
                 // No SASL is configured: no error, and no token.
                 reply::ok(&mut conn.out, xid, Zxid::ZERO, |out| out.buffer(None));

@@ -79,6 +79,7 @@ pub fn resolve(
         digest_auth_enabled: given.bool("DigestAuthenticationProvider.enabled")?,
         skip_acl: skip_acl(given)?,
         readonlymode,
+        sasl_wanted: given.family("authProvider.N").any(|(_, item)| item.text.ends_with("SASLAuthenticationProvider")),
         tcp_keepalive: given.bool("clientTcpKeepAlive")?,
         sessionless_timeout_ms: u64_of(given.int("nio.sessionlessCnxnTimeout")?),
         global_outstanding_limit: u32_of(given.int("globalOutstandingLimit")?),

@@ -46,6 +46,8 @@ pub struct ServerConfig {
     pub super_digest: Option<Secret>,
     /// Whether the digest scheme authenticates.
     pub digest_auth_enabled: bool,
+    /// SASL was asked for (`authProvider.N`), which comes later: clients that try it are refused rather than let in without it.
+    pub sasl_wanted: bool,
     /// No ACL is checked.
     pub skip_acl: bool,
     /// `readonlymode.enabled`; for a server alone it only opens the word `isro`.
