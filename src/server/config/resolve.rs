@@ -54,6 +54,7 @@ pub fn resolve(
     let tick_time_ms = u32_of(given.int("tickTime")?);
     let (min_session_timeout_ms, max_session_timeout_ms) = session_timeouts(given, tick_time_ms)?;
     let readonlymode = given.bool("readonlymode.enabled")?;
+    let sasl_wanted = given.family("authProvider.N").any(|(_, item)| item.text.ends_with("SASLAuthenticationProvider"));
     Ok(ServerConfig {
         client_addr,
         client_dual_stack,
@@ -79,7 +80,7 @@ pub fn resolve(
         digest_auth_enabled: given.bool("DigestAuthenticationProvider.enabled")?,
         skip_acl: skip_acl(given)?,
         readonlymode,
-        sasl_wanted: given.family("authProvider.N").any(|(_, item)| item.text.ends_with("SASLAuthenticationProvider")),
+        sasl_wanted,
         tcp_keepalive: given.bool("clientTcpKeepAlive")?,
         sessionless_timeout_ms: u64_of(given.int("nio.sessionlessCnxnTimeout")?),
         global_outstanding_limit: u32_of(given.int("globalOutstandingLimit")?),
