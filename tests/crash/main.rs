@@ -3,7 +3,7 @@
 //! 64 pipelined writers, one thread. At a random moment SIGKILL; the server starts again on the same data (and now and then
 //! is killed once more while it starts); some sessions come back with their passwords, others expire; then everything is
 //! read and compared with what was acknowledged. `RINGKEEPER_CRASH_ROUNDS` (3), `RINGKEEPER_CRASH_SHARDS` (4, of the test
-//! with many shards), `RINGKEEPER_CRASH_SEED`, `RINGKEEPER_CRASH_COMMAND` (another server: words with {cfg}, {port}, {dir}).
+//! with many shards), `RINGKEEPER_CRASH_SEED`, `RINGKEEPER_CRASH_COMMAND` (another server, as `server.rs` says).
 
 mod checker;
 mod driver;

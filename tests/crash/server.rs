@@ -25,7 +25,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that is not started yet. `RINGKEEPER_CRASH_COMMAND` may name another: words with {cfg}, {port} and {dir}.
+    /// A server that is not started yet. `RINGKEEPER_CRASH_COMMAND` may name another: words with {cfg}, {port}, {dir}
+    /// and {shards} (`--shards N` or nothing).
     pub fn new(directory: &Path, shards: Option<usize>) -> Self {
         // The port is free now and was picked by the kernel; it stays the same across restarts, as a real server's does.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -39,9 +40,10 @@ impl Server {
         );
         fs::write(&config, text).unwrap();
         let template = std::env::var("RINGKEEPER_CRASH_COMMAND").unwrap_or_else(|_| {
-            let shards = shards.map(|n| format!(" --shards {n}")).unwrap_or_default();
-            format!("{} serve {{cfg}} --data-dir {{dir}} --listen 127.0.0.1:{{port}}{shards}", env!("CARGO_BIN_EXE_ringkeeper"))
+            let words = "serve {cfg} --data-dir {dir} --listen 127.0.0.1:{port} {shards}";
+            format!("{} {words}", env!("CARGO_BIN_EXE_ringkeeper"))
         });
+        let template = template.replace("{shards}", &shards.map(|n| format!("--shards {n}")).unwrap_or_default());
         let fill = |word: &str| {
             word.replace("{cfg}", &config.display().to_string())
                 .replace("{dir}", &data.display().to_string())
