@@ -30,7 +30,7 @@ if [ -z "$out" ]; then
   while [ -e "$out" ]; do out=$stem-$n; n=$((n + 1)); done
 fi
 mkdir -p "$out"
-data=$(mktemp -d "${TMPDIR:-/var/tmp}/ringkeeper-compare.XXXXXX")
+data=$(mktemp -d -p "${TMPDIR:-/var/tmp}")
 rk_pid=
 cleanup() {
   [ -z "$rk_pid" ] || kill "$rk_pid" 2>/dev/null || true

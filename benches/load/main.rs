@@ -6,27 +6,25 @@
 //!
 //! The epoll set is used through rustix and not through mio because an open loop needs waits finer than a millisecond.
 
+mod echo;
+mod requests;
+
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
+use echo::echo;
 use hdrhistogram::Histogram;
+use requests::{Random, Requests, node_path, request};
 use ringkeeper::client::answer::{Code, Refusal};
 use ringkeeper::client::ask::{Ask, CreateMode};
 use ringkeeper::client::blocking::{Client, ClientError};
 use ringkeeper::client::session::{Credentials, Incoming, Session};
 use ringkeeper::proto::acl::Acl;
-use ringkeeper::proto::connect::ConnectResponse;
-use ringkeeper::proto::frame;
-use ringkeeper::proto::jute::Writer;
-use ringkeeper::proto::opcode;
-use ringkeeper::proto::reply;
-use ringkeeper::proto::stat::{self, Stat};
-use ringkeeper::{ground::ids::SessionId, ground::ids::Zxid};
 use rustix::event::{Timespec, epoll};
 
 type Failure = Box<dyn std::error::Error>;
@@ -101,86 +99,6 @@ struct Options {
     /// Names that `cargo test` filters by; they have no meaning here.
     #[arg(hide = true)]
     filters: Vec<String>,
-}
-
-/// xorshift64*: cheap, and the same run for the same seed.
-struct Random(u64);
-
-impl Random {
-    const fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    const fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// 0 to `n` - 1.
-    fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.next()) * n as u128) >> 64) as usize
-    }
-
-    /// Above 0, at most 1.
-    fn unit(&mut self) -> f64 {
-        ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64
-    }
-}
-
-/// The bytes of every request there may be: all frames of one kind are equally long and lie one after the other.
-struct Requests {
-    reads: Vec<u8>,
-    sets: Vec<u8>,
-    read_len: usize,
-    set_len: usize,
-    nodes: usize,
-    /// A draw of 64 bits below this is a read.
-    read_below: u128,
-}
-
-fn node_path(node: usize) -> String {
-    format!("/load/n{node:08}")
-}
-
-fn request(out: &mut Vec<u8>, ask: &Ask<'_>) {
-    let body = frame::open(out);
-    out.int(0);
-    out.int(ask.opcode());
-    ask.encode(out);
-    frame::close(out, body);
-}
-
-impl Requests {
-    fn new(o: &Options) -> Self {
-        let value = vec![b'v'; o.value_size];
-        let (mut reads, mut sets) = (Vec::new(), Vec::new());
-        for node in 0..o.nodes {
-            let path = node_path(node);
-            request(&mut reads, &Ask::GetData { path: &path, watch: false });
-            request(&mut sets, &Ask::SetData { path: &path, data: Some(&value), version: -1 });
-        }
-        let ratio = match o.workload {
-            Workload::Read => 1.0,
-            Workload::Set => 0.0,
-            Workload::Mixed => o.read_ratio.clamp(0.0, 1.0),
-        };
-        let read_below = (ratio * 2f64.powi(64)) as u128;
-        Self { read_len: reads.len() / o.nodes, set_len: sets.len() / o.nodes, reads, sets, nodes: o.nodes, read_below }
-    }
-
-    /// Appends a request drawn at random; returns whether it is a read.
-    #[inline]
-    fn push(&self, random: &mut Random, xid: i32, out: &mut Vec<u8>) -> bool {
-        let read = u128::from(random.next()) < self.read_below;
-        let (all, len) = if read { (&self.reads, self.read_len) } else { (&self.sets, self.set_len) };
-        let from = random.below(self.nodes) * len;
-        let at = out.len();
-        out.extend_from_slice(&all[from..from + len]);
-        out[at + 4..at + 8].copy_from_slice(&xid.to_be_bytes());
-        read
-    }
 }
 
 /// One connection under load.
@@ -527,90 +445,6 @@ fn furnish(o: &Options, server: SocketAddr, create: bool) -> Result<(), Failure>
         client.delete("/load", -1)?;
     }
     client.close()?;
-    Ok(())
-}
-
-/// The trivial server: grants sessions and answers every request as if it had done it.
-fn echo(connections: usize, value_size: usize) -> Result<SocketAddr, Failure> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?;
-    std::thread::spawn(move || {
-        if let Err(error) = echo_loop(&listener, connections, value_size) {
-            eprintln!("the inner server: {error}");
-        }
-    });
-    Ok(address)
-}
-
-fn echo_loop(listener: &TcpListener, connections: usize, value_size: usize) -> Result<(), Failure> {
-    let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let (mut read_reply, mut set_reply) = (Vec::new(), Vec::new());
-    let value = vec![b'v'; value_size];
-    reply::ok(&mut read_reply, 0, Zxid(1), |out| stat::encode_data(out, Some(&value), &Stat::default()));
-    reply::ok(&mut set_reply, 0, Zxid(1), |out| Stat::default().encode(out));
-    let mut peers = Vec::new();
-    let mut input = vec![0u8; INPUT];
-    for at in 0..connections {
-        let (mut stream, _) = listener.accept()?;
-        stream.set_nodelay(true)?;
-        let mut head = [0; 49];
-        stream.read_exact(&mut head)?;
-        let mut out = Vec::new();
-        let granted =
-            ConnectResponse { timeout_ms: 30_000, session: SessionId(at as i64 + 1), password: [0; 16], read_only: Some(false) };
-        granted.encode(&mut out);
-        stream.write_all(&out)?;
-        stream.set_nonblocking(true)?;
-        epoll::add(&set, &stream, epoll::EventData::new_u64(at as u64), epoll::EventFlags::IN)?;
-        peers.push((stream, Vec::new()));
-    }
-    let mut events = Vec::with_capacity(1024);
-    let mut open = connections;
-    let mut out = Vec::new();
-    while open > 0 {
-        events.clear();
-        epoll::wait(&set, rustix::buffer::spare_capacity(&mut events), None)?;
-        for event in &events {
-            let (stream, rest) = &mut peers[event.data.u64() as usize];
-            let got = match stream.read(&mut input) {
-                Ok(0) => {
-                    epoll::delete(&set, &*stream)?;
-                    open -= 1;
-                    continue;
-                }
-                Ok(got) => got,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
-                Err(error) => return Err(error.into()),
-            };
-            rest.extend_from_slice(&input[..got]);
-            out.clear();
-            let mut at = 0;
-            let mut closing = false;
-            while let frame::Cut::Frame(body, used) = frame::cut(&rest[at..], INPUT)? {
-                let template = match body[4..8] {
-                    [0, 0, 0, 4] => &read_reply,
-                    [0, 0, 0, 5] => &set_reply,
-                    _ => {
-                        closing |= body[4..8] == opcode::CLOSE_SESSION.to_be_bytes();
-                        &set_reply
-                    }
-                };
-                let start = out.len();
-                out.extend_from_slice(template);
-                out[start + 4..start + 8].copy_from_slice(&body[..4]);
-                at += used;
-            }
-            rest.drain(..at);
-            stream.set_nonblocking(false)?;
-            stream.write_all(&out)?;
-            stream.set_nonblocking(true)?;
-            if closing {
-                stream.shutdown(std::net::Shutdown::Both)?;
-                epoll::delete(&set, &*stream)?;
-                open -= 1;
-            }
-        }
-    }
     Ok(())
 }
 
