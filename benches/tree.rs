@@ -170,19 +170,19 @@ impl OneTable {
     }
 }
 
-/// The slowest of `n` inserts, in the best of three runs: the machine's own pauses are not ours.
-fn worst_insert<S>(n: usize, mut fresh: impl FnMut() -> S, mut insert: impl FnMut(&mut S, usize)) -> Duration {
-    let one_run = |_| {
+/// The slowest of `n` inserts. Each counts with the fastest of its runs: the machine's own pauses are not ours.
+fn worst_insert<S>(n: usize, mut fresh: impl FnMut() -> S, mut insert: impl FnMut(&mut S, usize)) -> String {
+    let mut taken = vec![Duration::MAX; n];
+    for _ in 0..7 {
         let mut subject = fresh();
-        let mut worst = Duration::ZERO;
-        for i in 0..n {
+        for (i, taken) in taken.iter_mut().enumerate() {
             let start = Instant::now();
             insert(&mut subject, i);
-            worst = worst.max(start.elapsed());
+            *taken = (*taken).min(start.elapsed());
         }
-        worst
-    };
-    (0..3).map(one_run).min().expect("three runs")
+    }
+    taken.sort_unstable();
+    format!("{:.1?}, p99.99 {:.1?}", taken[n - 1], taken[n - n.div_ceil(10_000)])
 }
 
 /// Grows a tree and says what one more thing costs. A process measures one: what one frees, the next would reuse.
@@ -268,10 +268,10 @@ fn worst_inserts(view: &View, znodes: usize) {
     });
     let steps = relink(view);
     let whole = worst_insert(znodes, || View::new(SEEDS), |view, n| view.adopt(&steps[n]));
-    println!("worst single insert, 1024 tables of tags (chosen): {parts:?}");
-    println!("worst single insert, one table of tags (lost):     {one:?}");
-    println!("worst single insert, one table without (lost):     {untagged:?}");
-    println!("worst single adopting of a create, whole View:     {whole:?}");
+    println!("worst single insert, 1024 even tables of tags:      {parts}");
+    println!("worst single insert, one table of tags (lost):     {one}");
+    println!("worst single insert, one table without (lost):     {untagged}");
+    println!("worst adopting of a create, whole View (chosen):   {whole}");
 }
 
 fn report(znodes: usize) -> (Writer, View) {
