@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench tree` first prints a report of memory and of the worst single insert, then runs criterion.
 //! `cargo bench --bench tree -- count lookup|probe|adopt|apply N` does one thing N times over a small tree, for
-//! counting instructions: subtract two runs; `-- memory tree|cloned|adopted|owned N` measures one thing. Without `--bench` (as under `cargo test`) everything is small.
+//! counting instructions: subtract two runs; `-- memory tree|records|cloned|adopted|owned N` measures one thing. Without `--bench` (as under `cargo test`) everything is small.
 
 use std::collections::BTreeSet;
 use std::hint::black_box;
@@ -209,13 +209,24 @@ fn memory(what: &str, znodes: usize) {
             assert_eq!((another.len(), another.digest()), (writer.tree.node_count(), writer.tree.digest()));
             resident().saturating_sub(with_steps)
         }
+        "records" => {
+            let mut copies = vec![None; znodes];
+            let empty = resident();
+            for (n, copy) in copies.iter_mut().enumerate() {
+                let record = view.get(&path(n)).expect("grown");
+                *copy = Some(record.with_stored(&record.stored()));
+            }
+            let held = resident().saturating_sub(empty);
+            drop(black_box(copies));
+            held
+        }
         "owned" => {
             let owned = black_box(owned_map(&view));
             let held = resident().saturating_sub(grown);
             drop(owned);
             held
         }
-        _ => panic!("memory tree, cloned, adopted or owned"),
+        _ => panic!("memory tree, records, cloned, adopted or owned"),
     };
     let (mb, each) = (held as f64 / 1e6, held as f64 / znodes as f64);
     println!(
@@ -277,7 +288,7 @@ fn worst_inserts(view: &View, znodes: usize) {
 fn report(znodes: usize) -> (Writer, View) {
     println!("{znodes} znodes, paths of {PATH} bytes, payloads of {PAYLOAD} bytes");
     let this = std::env::current_exe().expect("this bench");
-    for what in ["tree", "cloned", "adopted", "owned"] {
+    for what in ["tree", "records", "cloned", "adopted", "owned"] {
         let measured = std::process::Command::new(&this).args(["memory", what, &znodes.to_string()]).status();
         assert!(measured.expect("this bench runs").success());
     }
