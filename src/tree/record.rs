@@ -51,6 +51,22 @@ const NULL_DATA: u32 = 1 << 31;
 /// A payload of its own: the CRC-32 of path and data before it, so that a change of counters does not read it again.
 type Payload = ThinArc<u32, u8>;
 
+/// What most znodes do not have, counted apart and shared by the records of a znode that differ in counters only.
+struct Rare {
+    /// `None` is the open list.
+    acl: Option<Arc<AclList>>,
+    /// `None` where the data is null, or small and in its record.
+    payload: Option<Payload>,
+    ephemeral_owner: i64,
+}
+
+impl Rare {
+    fn of(acl: Option<Arc<AclList>>, payload: Option<Payload>, ephemeral_owner: i64) -> Option<Arc<Self>> {
+        let any = acl.is_some() || payload.is_some() || ephemeral_owner != 0;
+        any.then(|| Arc::new(Self { acl, payload, ephemeral_owner }))
+    }
+}
+
 /// In front of path and payload. The order is that of use: the reference count and what adopting needs share the first
 /// cache line, the path's length is next to the path.
 #[repr(C)]
@@ -62,17 +78,18 @@ struct Meta {
     mzxid: Zxid,
     ctime: i64,
     mtime: i64,
-    ephemeral_owner: i64,
-    acl: Option<Arc<AclList>>,
-    payload: Option<Payload>,
+    rare: Option<Arc<Rare>>,
     cversion: i32,
     aversion: i32,
     num_children: i32,
     path_len: u32,
 }
 
-const _: () = assert!(size_of::<Meta>() <= 88);
+const _: () = assert!(size_of::<Meta>() <= 72);
 const _: () = assert!(size_of::<Option<Record>>() == 8);
+
+/// Path, small data and counters of most znodes, one behind the other: what the digest covers.
+type Scratch = SmallVec<[u8; 512]>;
 
 /// One state of one znode: path, data, ACL and Stat. Cloning counts a reference.
 #[derive(Clone)]
@@ -90,74 +107,68 @@ impl Record {
 
     fn build(path: &[u8], data: Option<&[u8]>, acl: Option<Arc<AclList>>, stored: &Stored) -> Self {
         let len = u32::try_from(path.len()).ok().filter(|len| len & NULL_DATA == 0).expect("paths are shorter than frames");
-        let inline = data.unwrap_or_default();
-        let prefix = prefix_crc(path, inline);
         let path_len = if data.is_none() { len | NULL_DATA } else { len };
-        if inline.len() > INLINE_PAYLOAD_MAX {
-            let payload = ThinArc::from_header_and_slice(prefix, inline);
-            return Self::assemble(path, path_len, prefix, acl, Some(payload), path, stored);
-        }
-        let mut slice: SmallVec<[u8; 512]> = SmallVec::with_capacity(path.len() + inline.len());
-        slice.extend_from_slice(path);
-        slice.extend_from_slice(inline);
-        Self::assemble(path, path_len, prefix, acl, None, &slice, stored)
+        let (inline, apart) = match data {
+            Some(data) if data.len() > INLINE_PAYLOAD_MAX => (&[][..], Some(data)),
+            data => (data.unwrap_or_default(), None),
+        };
+        let payload = apart.map(|data| ThinArc::from_header_and_slice(prefix_crc(path, data), data));
+        Self::assemble(path, inline, path_len, Rare::of(acl, payload, stored.ephemeral_owner), stored)
     }
 
-    fn assemble(
-        path: &[u8],
-        path_len: u32,
-        prefix: u32,
-        acl: Option<Arc<AclList>>,
-        payload: Option<Payload>,
-        slice: &[u8],
-        stored: &Stored,
-    ) -> Self {
+    fn assemble(path: &[u8], inline: &[u8], path_len: u32, rare: Option<Arc<Rare>>, stored: &Stored) -> Self {
+        let mut scratch = Scratch::with_capacity(path.len() + inline.len() + COUNTERS);
+        scratch.extend_from_slice(path);
+        scratch.extend_from_slice(inline);
+        let kept = scratch.len();
+        let digest = if path.starts_with(UNDIGESTED) {
+            0
+        } else if let Some(payload) = rare.as_ref().and_then(|rare| rare.payload.as_ref()) {
+            let mut crc = crc32fast::Hasher::new_with_initial(payload.header.header);
+            crc.update(&counters(stored));
+            crc.finalize()
+        } else {
+            scratch.extend_from_slice(&counters(stored));
+            crc32fast::hash(&scratch[usize::from(path == ROOT.as_bytes())..])
+        };
         let meta = Meta {
-            digest: if path.starts_with(UNDIGESTED) { 0 } else { stat_crc(prefix, stored) },
+            digest,
             version: stored.version,
             pzxid: stored.pzxid,
             czxid: stored.czxid,
             mzxid: stored.mzxid,
             ctime: stored.ctime,
             mtime: stored.mtime,
-            ephemeral_owner: stored.ephemeral_owner,
-            acl,
-            payload,
+            rare,
             cversion: stored.cversion,
             aversion: stored.aversion,
             num_children: stored.num_children,
             path_len,
         };
-        Self(ThinArc::from_header_and_slice(meta, slice))
+        Self(ThinArc::from_header_and_slice(meta, &scratch[..kept]))
     }
 
-    /// The same path and data with other counters and ACL. A payload counted apart is shared, not copied.
-    fn revise(&self, acl: Option<Arc<AclList>>, stored: &Stored) -> Self {
-        let meta = self.meta();
-        let path = self.path_bytes();
-        let prefix = match &meta.payload {
-            Some(payload) => payload.header.header,
-            None => prefix_crc(path, self.inline()),
-        };
-        Self::assemble(path, meta.path_len, prefix, acl, meta.payload.clone(), &self.0.slice, stored)
-    }
-
-    /// The same znode with other counters.
+    /// The same znode with other counters. A payload counted apart is shared, not copied.
     #[must_use]
     pub fn with_stored(&self, stored: &Stored) -> Self {
-        self.revise(self.meta().acl.clone(), stored)
+        if self.ephemeral_owner() != stored.ephemeral_owner {
+            return self.with_acl(self.shared_acl(), stored);
+        }
+        let meta = self.meta();
+        Self::assemble(self.path_bytes(), self.inline(), meta.path_len, meta.rare.clone(), stored)
     }
 
-    /// The same znode with another ACL and other counters.
+    /// The same znode with another ACL and other counters. A payload counted apart is shared, not copied.
     #[must_use]
     pub fn with_acl(&self, acl: Option<Arc<AclList>>, stored: &Stored) -> Self {
-        self.revise(acl, stored)
+        let rare = Rare::of(acl, self.payload().cloned(), stored.ephemeral_owner);
+        Self::assemble(self.path_bytes(), self.inline(), self.meta().path_len, rare, stored)
     }
 
     /// The same znode with other data and other counters.
     #[must_use]
     pub fn with_data(&self, data: Option<&[u8]>, stored: &Stored) -> Self {
-        Self::build(self.path_bytes(), data, self.meta().acl.clone(), stored)
+        Self::build(self.path_bytes(), data, self.shared_acl(), stored)
     }
 
     #[inline]
@@ -188,6 +199,14 @@ impl Record {
         std::str::from_utf8(&self.path_bytes()[start..]).expect("a record is made from a str")
     }
 
+    fn payload(&self) -> Option<&Payload> {
+        self.meta().rare.as_ref().and_then(|rare| rare.payload.as_ref())
+    }
+
+    fn shared_acl(&self) -> Option<Arc<AclList>> {
+        self.meta().rare.as_ref().and_then(|rare| rare.acl.clone())
+    }
+
     fn inline(&self) -> &[u8] {
         &self.0.slice[self.path_len()..]
     }
@@ -196,10 +215,9 @@ impl Record {
     #[inline]
     #[must_use]
     pub fn data(&self) -> Option<&[u8]> {
-        let meta = self.meta();
-        match &meta.payload {
+        match self.payload() {
             Some(payload) => Some(&payload.slice),
-            None if meta.path_len & NULL_DATA == 0 => Some(self.inline()),
+            None if self.meta().path_len & NULL_DATA == 0 => Some(self.inline()),
             None => None,
         }
     }
@@ -244,14 +262,14 @@ impl Record {
             cversion: meta.cversion,
             aversion: meta.aversion,
             num_children: meta.num_children,
-            ephemeral_owner: meta.ephemeral_owner,
+            ephemeral_owner: self.ephemeral_owner(),
         }
     }
 
     /// The access control list.
     #[must_use]
     pub fn acl(&self) -> &[Acl] {
-        match &self.meta().acl {
+        match self.meta().rare.as_ref().and_then(|rare| rare.acl.as_ref()) {
             Some(list) => &list.0,
             None => acls::open(),
         }
@@ -261,19 +279,19 @@ impl Record {
     #[inline]
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.meta().acl.is_none()
+        self.meta().rare.as_ref().is_none_or(|rare| rare.acl.is_none())
     }
 
     /// The owner as stored: a session, 0, or the mark of a container or TTL znode.
     #[must_use]
     pub fn ephemeral_owner(&self) -> i64 {
-        self.meta().ephemeral_owner
+        self.meta().rare.as_ref().map_or(0, |rare| rare.ephemeral_owner)
     }
 
     /// The session whose end removes the znode, or [`SessionId::NONE`].
     #[must_use]
     pub fn owner(&self) -> SessionId {
-        let owner = self.meta().ephemeral_owner;
+        let owner = self.ephemeral_owner();
         let marked = owner == CONTAINER_OWNER || owner.cast_unsigned() >> 40 == TTL_MARK;
         if marked { SessionId::NONE } else { SessionId(owner) }
     }
@@ -337,7 +355,7 @@ impl Record {
     /// Whether both have one and the same payload, counted apart.
     #[must_use]
     pub fn shares_payload(&self, other: &Self) -> bool {
-        matches!((&self.meta().payload, &other.meta().payload), (Some(a), Some(b)) if a.ptr() == b.ptr())
+        matches!((self.payload(), other.payload()), (Some(a), Some(b)) if a.ptr() == b.ptr())
     }
 }
 
@@ -347,7 +365,7 @@ impl std::fmt::Debug for Record {
     }
 }
 
-/// CRC-32 of path and data, where the digest of both begins.
+/// CRC-32 of path and data, with which the digest begins.
 fn prefix_crc(path: &[u8], data: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     crc.update(if path == ROOT.as_bytes() { b"" } else { path });
@@ -355,9 +373,12 @@ fn prefix_crc(path: &[u8], data: &[u8]) -> u32 {
     crc.finalize()
 }
 
-/// The digest, given the CRC-32 of what comes before the counters.
-fn stat_crc(prefix: u32, stored: &Stored) -> u32 {
-    let mut bytes = [0u8; 60];
+/// Bytes of the counters in the digest.
+const COUNTERS: usize = 60;
+
+/// The counters in the digest's order.
+fn counters(stored: &Stored) -> [u8; COUNTERS] {
+    let mut bytes = [0; COUNTERS];
     bytes[0..8].copy_from_slice(&stored.czxid.0.to_be_bytes());
     bytes[8..16].copy_from_slice(&stored.mzxid.0.to_be_bytes());
     bytes[16..24].copy_from_slice(&stored.pzxid.0.to_be_bytes());
@@ -367,9 +388,7 @@ fn stat_crc(prefix: u32, stored: &Stored) -> u32 {
     bytes[44..48].copy_from_slice(&stored.cversion.to_be_bytes());
     bytes[48..52].copy_from_slice(&stored.aversion.to_be_bytes());
     bytes[52..60].copy_from_slice(&stored.ephemeral_owner.to_be_bytes());
-    let mut crc = crc32fast::Hasher::new_with_initial(prefix);
-    crc.update(&bytes);
-    crc.finalize()
+    bytes
 }
 
 #[cfg(test)]
