@@ -24,7 +24,7 @@ from kazoo.protocol.serialization import write_string
 port, out = int(os.environ['PORT']), os.environ['OUT']
 host = f'127.0.0.1:{port}'
 swaps = [(os.environ['CLASSES'], '/opt/zookeeper/lib/*'), (os.environ['ROOT'], '/var/lib/zookeeper'),
-         (os.getcwd(), '/srv'), (os.path.expanduser('~'), '/home/zookeeper')]
+         (os.getcwd(), '/srv'), (os.path.expanduser('~'), '/var/lib/zookeeper')]
 
 
 def ask(word):

@@ -31,7 +31,7 @@ const BANNED: [&str; 9] = [
 ];
 
 /// Words that floors without a world must not use outside their tests, wherever they come from.
-const BANNED_WORDS: [&str; 6] = ["glommio", "SystemTime", "async", "thread_rng", "RandomState", "OsRng"];
+const BANNED_WORDS: [&str; 6] = ["glommio", "SystemTime", "async", "thread_rng", "getrandom", "OsRng"];
 
 /// Lines of a file without its tests.
 const LINES_MAX: usize = 600;
@@ -204,7 +204,8 @@ fn floor_rules(file: &str, text: &str) -> Vec<String> {
         for path in paths(&code_of(part)) {
             let segments: Vec<&str> = path.split("::").collect();
             let supers = segments.iter().take_while(|s| **s == "super").count();
-            if supers >= depth {
+            // A lone `super` is the visibility `pub(super)`, in a module inside the file too.
+            if supers >= depth && segments.len() > 1 {
                 wrong.push(format!("{file}: {path} leaves the room; write crate::"));
             }
             if segments[0] != "crate" && segments[0] != "ringkeeper" {

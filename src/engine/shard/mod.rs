@@ -61,7 +61,7 @@ pub struct ShardConfig {
 }
 
 /// What reads need besides their connection.
-pub(crate) struct Desk {
+struct Desk {
     view: View,
     watches: watch::Table,
     applied: Zxid,
