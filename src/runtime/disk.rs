@@ -164,6 +164,13 @@ impl LogDir {
         sync_dir(&self.path)
     }
 
+    /// Removes a segment that holds nothing.
+    pub fn remove(&self, number: u64) -> Result<(), DiskError> {
+        let path = self.path.join(file_name(number));
+        fs::remove_file(&path).map_err(DiskError::new("remove", &path))?;
+        sync_dir(&self.path)
+    }
+
     /// Makes a segment: zeros for its whole size and a header, durable under its name when this returns.
     pub fn make(&self, start: SegmentStart, server: ServerId, created: WallMillis) -> Result<(), DiskError> {
         make_segment(&self.path, start, server, created)
