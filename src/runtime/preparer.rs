@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use super::clock::Clock;
 use super::disk::{self, DiskError};
@@ -29,11 +31,19 @@ type Made = Result<SegmentStart, DiskError>;
 /// The sequencer's end: asks for the next segment, and gets it when it is ready.
 pub struct Preparer {
     orders: Sender<u64>,
+    /// Set while the log waits for a segment: then the thread does not pause.
+    is_urgent: Arc<AtomicBool>,
     made: Arc<Mutex<VecDeque<Made>>>,
     ready: VecDeque<SegmentStart>,
     next: u64,
     ordered: usize,
 }
+
+/// Pause after each piece of a segment, in times of what the piece took, while no one waits for it.
+const PAUSES: u32 = 4;
+
+/// Longest pause.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// Segments kept ready beyond the one in use.
 const AHEAD: usize = 2;
@@ -50,11 +60,13 @@ impl Preparer {
         let (orders, inbox) = mpsc::channel();
         let made = Arc::new(Mutex::new(VecDeque::new()));
         let results = Arc::clone(&made);
+        let is_urgent = Arc::new(AtomicBool::new(false));
+        let urgent = Arc::clone(&is_urgent);
         thread::Builder::new().name("rk-preparer".to_owned()).spawn(move || {
             let mut warn_at = config.warn_bytes;
             // Ends when the sequencer is gone.
             while let Ok(number) = inbox.recv() {
-                let result = prepare(&config, number, clock);
+                let result = prepare(&config, number, clock, &urgent);
                 tell_of_size(&config, number, &mut warn_at);
                 let failed = result.is_err();
                 results.lock().unwrap_or_else(PoisonError::into_inner).push_back(result);
@@ -65,7 +77,7 @@ impl Preparer {
             }
         })?;
         let next = spares.last().map_or(active, |spare| spare.number) + 1;
-        let mut preparer = Self { orders, made, ready: spares.into(), next, ordered: 0 };
+        let mut preparer = Self { orders, is_urgent, made, ready: spares.into(), next, ordered: 0 };
         preparer.order();
         Ok(preparer)
     }
@@ -89,6 +101,8 @@ impl Preparer {
             }
         }
         let next = self.ready.pop_front();
+        // The last one in hand is gone, or there was none: no more pauses until there is.
+        self.is_urgent.store(self.ready.is_empty(), Ordering::Release);
         self.order();
         Ok(next)
     }
@@ -99,10 +113,16 @@ pub fn salt() -> std::io::Result<u64> {
     getrandom::u64().map_err(|error| std::io::Error::other(error.to_string()))
 }
 
-fn prepare(config: &PreparerConfig, number: u64, clock: Clock) -> Made {
+fn prepare(config: &PreparerConfig, number: u64, clock: Clock, urgent: &AtomicBool) -> Made {
     let salt = salt().map_err(|source| DiskError::random(&config.dir, source))?;
     let start = SegmentStart { number, salt, size: config.segment_size };
-    disk::make_segment(&config.dir, start, config.server, clock.now().wall)?;
+    // Zeros share the drive with the log's flushes, so the drive is left alone for most of the time.
+    let pause = |took: Duration| {
+        if !urgent.load(Ordering::Acquire) {
+            thread::sleep((took * PAUSES).min(PAUSE_MAX));
+        }
+    };
+    disk::make_segment(&config.dir, start, config.server, clock.now().wall, pause)?;
     Ok(start)
 }
 
