@@ -254,8 +254,8 @@ fn relink(view: &View) -> Vec<Step> {
             steps.push(Step::Link { slot, record, parent, parent_record });
         }
     }
-    // The order they were created in: a View's slab grows as slots are first used.
-    steps.sort_by_key(|step| match step {
+    // The order they were created in: a View's slab grows as slots are first used. Sorted in place: memory is measured.
+    steps.sort_unstable_by_key(|step| match step {
         Step::Put { slot, .. } | Step::Link { slot, .. } | Step::Unlink { slot, .. } => *slot,
     });
     steps
