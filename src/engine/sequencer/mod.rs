@@ -332,4 +332,18 @@ impl Sequencer {
     pub fn digest(&self) -> (Zxid, u64) {
         (self.proposed, self.ledger.tree().digest())
     }
+
+    /// Undoes what is not delivered, for good, and yields the digest then.
+    #[cfg(test)]
+    pub(in crate::engine) fn undone_digest(&mut self) -> u64 {
+        let delivered = self.delivered;
+        self.ledger.tree_mut().rollback_above(delivered);
+        self.ledger.tree().digest()
+    }
+
+    /// The ledger's tree.
+    #[cfg(test)]
+    pub(in crate::engine) const fn tree(&self) -> &crate::tree::tree::Tree {
+        self.ledger.tree()
+    }
 }

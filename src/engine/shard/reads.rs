@@ -141,8 +141,10 @@ fn get_children(desk: &Desk, conn: &mut Conn, ask: &PathWatch<'_>, with_stat: bo
 }
 
 fn multi_read(desk: &Desk, conn: &mut Conn, r: &mut Reader<'_>) -> Result<(), Code> {
-    for member in multi::decode_reads(r).map_err(|_| Code::MarshallingError)? {
+    for mut member in multi::decode_reads(r).map_err(|_| Code::MarshallingError)? {
         let at = conn.out.len();
+        let (Read::Data(ask) | Read::Children(ask)) = &mut member;
+        ask.path = root_if_empty(std::mem::take(&mut ask.path));
         let result = match &member {
             Read::Data(ask) => {
                 MultiHeader { op: opcode::GET_DATA, done: false, err: 0 }.encode(&mut conn.out);
