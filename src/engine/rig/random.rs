@@ -11,7 +11,7 @@ use crate::proto::opcode;
 use crate::proto::txn::TxnHeader;
 
 /// Seeds that the gate runs.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 600;
 
 const USER: &str = "user:smGaoVKd/cQkjm7b88GyorAUz20=";
 

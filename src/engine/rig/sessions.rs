@@ -88,6 +88,29 @@ fn a_write_of_a_connection_that_lost_its_session_is_refused_and_unanswered() {
 }
 
 #[test]
+fn writes_and_reads_in_a_row_from_a_connection_that_lost_its_session() {
+    let mut rig = Rig::new(4);
+    let c = rig.connect(0);
+    for i in 0..3 {
+        rig.send(c, CREATE, &ask::create(&format!("/late{i}"), "", 0));
+        rig.send(c, EXISTS, &ask::path_watch("/", true));
+    }
+    let (session, password) = (rig.session(c), rig.pipes[c].password);
+    let moved = rig.begin(1, session, &password, 0, 10_000);
+    // Both shards have asked, the move is decided first, and shard 0 hears of it together with the refusals.
+    rig.shard_turn(0);
+    rig.shard_turn(1);
+    rig.turn_from = 1;
+    rig.ends[0].paused = true;
+    rig.run();
+    rig.ends[0].paused = false;
+    rig.run();
+    assert!(!rig.is_open(c));
+    assert_eq!(rig.frames(c), []);
+    assert_eq!(rig.children(moved, "/", false).children_stat().0, ["zookeeper"]);
+}
+
+#[test]
 fn closing_answers_what_is_in_flight_first() {
     on_both(|rig| {
         let (c, other) = (rig.connect(0), rig.connect(1));

@@ -115,6 +115,10 @@ impl Shard {
             }
             return;
         }
+        if conn.phase == Phase::Ending {
+            // Nobody is answered there any more, and its lane no longer keeps step.
+            return;
+        }
         let arrived = conn.lane.delivered(entry.xid);
         match &entry.outcome {
             // The session lives elsewhere: no answer, as in ZooKeeper.
