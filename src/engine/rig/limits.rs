@@ -1,9 +1,9 @@
 //! Limits: what a client may make the server hold, and what becomes of one that does not read.
 
 use super::ask::{self, Frame};
-use super::{C, Rig, on_both};
+use super::{C, Rig, Setup, on_both};
 use crate::ground::limits::{LANE_MAX, OUTPUT_MAX, OUTPUT_PAUSE, OUTPUT_STUCK_MS, SHARD_CREDIT_BYTES};
-use crate::proto::opcode::{CREATE, EXISTS, GET_CHILDREN, GET_DATA, PING, SET_DATA, SET_WATCHES};
+use crate::proto::opcode::{CLOSE_SESSION, CREATE, EXISTS, GET_CHILDREN, GET_DATA, PING, SET_DATA, SET_WATCHES};
 
 const MB: usize = 1 << 20;
 
@@ -138,4 +138,16 @@ fn children_by_the_thousand_are_listed() {
         let frames = rig.frames(c);
         assert!(frames.iter().all(|f| !matches!(f, Frame::Event(_))));
     });
+}
+
+#[test]
+fn a_farewell_with_a_body_gives_its_credit_back() {
+    let mut rig = Rig::with(Setup::of(1));
+    let long = vec![7; 1_000_000];
+    for _ in 0..=SHARD_CREDIT_BYTES / long.len() + 1 {
+        let c = rig.connect(0);
+        assert_eq!(rig.call(c, CLOSE_SESSION, &long).err, 0);
+    }
+    let c = rig.connect(0);
+    assert_eq!(rig.exists(c, "/", false).err, 0, "the shard still reads its sockets");
 }

@@ -156,7 +156,7 @@ impl Sequencer {
                     self.sessions.touch(*session, now.mono());
                 }
                 if standing.is_ok() && *op == opcode::CLOSE_SESSION {
-                    self.close(header, Some(ticket), now);
+                    self.close(header, Some(ticket), cost, now);
                     return;
                 }
                 let ledger = &mut self.ledger;
@@ -217,10 +217,10 @@ impl Sequencer {
         self.outward.push((To::Shard(ticket.shard), Outward::Attached(ticket.conn, session, granted.then_some(timeout_ms))));
     }
 
-    fn close(&mut self, header: TxnHeader, ticket: Option<Ticket>, now: Now) {
+    fn close(&mut self, header: TxnHeader, ticket: Option<Ticket>, cost: u32, now: Now) {
         self.sessions.begin_closing(header.session);
         let ledger = &mut self.ledger;
-        self.builder.add(header, opcode::CLOSE_SESSION, ticket, 0, now.micros, |mut header, blob, steps| {
+        self.builder.add(header, opcode::CLOSE_SESSION, ticket, cost, now.micros, |mut header, blob, steps| {
             let txn = ledger.closing(header.session);
             ledger.session(&mut header, opcode::CLOSE_SESSION, &txn, blob, steps);
             Outcome::Closed
@@ -239,7 +239,7 @@ impl Sequencer {
             }
             tracing::debug!("session {session} expired");
             let header = self.header(session, 0, now);
-            self.close(header, None, now);
+            self.close(header, None, 0, now);
         }
     }
 
