@@ -213,3 +213,26 @@ fn connections_without_a_session_are_closed_in_time() {
         assert!(!rig.is_open(silent) && !rig.is_open(half));
     });
 }
+
+#[test]
+fn pings_and_reads_keep_a_session_alive_and_a_lost_connection_does_not_lose_the_last_of_them() {
+    on_both(|rig| {
+        let c = rig.begin(0, SessionId::NONE, &[0; 16], 0, 6000);
+        rig.run();
+        for i in 0..10 {
+            rig.advance(3900);
+            if i % 2 == 0 {
+                rig.call(c, PING, &[]);
+            } else {
+                rig.exists(c, "/", false).stat();
+            }
+        }
+        rig.advance(3900);
+        // Heard of now; the connection breaks before the shard has told the sequencer.
+        rig.exists(c, "/", false).stat();
+        rig.hang_up(c);
+        rig.run();
+        rig.advance(5900);
+        assert!(rig.attach(1, c).is_some(), "its time counts from the last that was heard of it");
+    });
+}
