@@ -183,6 +183,9 @@ fn a_client_ahead_of_the_server_gets_no_byte() {
         assert!(rig.is_open(c), "it was turned away before its session was looked at");
         let level = rig.begin(1, session, &password, zxid, 10_000);
         assert_eq!(response(rig, level).unwrap().session, session);
+        // Signed, as in ZooKeeper.
+        let negative = rig.begin(2, SessionId::NONE, &[], -1, 10_000);
+        assert!(response(rig, negative).is_some());
     });
 }
 
