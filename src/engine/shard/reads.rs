@@ -180,7 +180,9 @@ fn multi_read(desk: &Desk, conn: &mut Conn, r: &mut Reader<'_>) -> Result<(), Co
     for mut member in multi::decode_reads(r).map_err(|_| Code::MarshallingError)? {
         let at = conn.out.len();
         let (Read::Data(ask) | Read::Children(ask)) = &mut member;
-        ask.path = root_if_empty(std::mem::take(&mut ask.path));
+        if ask.path.is_empty() {
+            ask.path = path::ROOT.into();
+        }
         let result = match &member {
             Read::Data(ask) => {
                 MultiHeader { op: opcode::GET_DATA, done: false, err: 0 }.encode(&mut conn.out);
