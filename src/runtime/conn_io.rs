@@ -14,6 +14,9 @@ use crate::ground::ids::ConnId;
 use crate::ground::limits;
 use crate::ground::time::Now;
 
+/// Sockets that bring writes in one turn. Then the writes go inward: their flush runs while the next sockets are read.
+const WRITERS_A_TURN: usize = 16;
+
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 1024;
 
@@ -104,11 +107,22 @@ impl ConnIo {
         }
         let mut brought = 0;
         std::mem::swap(&mut work, &mut self.ready);
-        for id in work.drain(..) {
+        let mut writers = 0;
+        let mut taken = 0;
+        for &id in &work {
+            let parked = shard.parked();
             brought += usize::from(self.read_one(id, shard, now));
             // Its answers leave at once: the next socket's reads need not be waited for.
             self.write_one(id, shard, now);
+            taken += 1;
+            writers += usize::from(shard.parked() > parked);
+            if writers == WRITERS_A_TURN {
+                break;
+            }
         }
+        // The others come next turn, after those that were put back meanwhile.
+        self.ready.extend_from_slice(&work[taken..]);
+        work.clear();
         self.work = work;
         brought
     }

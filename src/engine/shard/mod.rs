@@ -311,6 +311,12 @@ impl Shard {
         });
     }
 
+    /// Requests that wait to go inward.
+    #[must_use]
+    pub const fn parked(&self) -> usize {
+        self.train.items.len()
+    }
+
     /// Whether every request has its answer: nothing is in flight for this shard's clients.
     #[must_use]
     pub const fn is_at_rest(&self) -> bool {
