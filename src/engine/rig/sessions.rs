@@ -56,13 +56,17 @@ fn a_session_that_moves_leaves_its_old_connection_without_an_answer() {
         rig.hold = true;
         rig.send(c, CREATE, &ask::create("/in-flight", "", 0));
         rig.run();
-        let moved = rig.attach(1, c).expect("moved");
+        let (session, password) = (rig.session(c), rig.pipes[c].password);
+        let moved = rig.begin(1, session, &password, 0, 10_000);
+        let xid = rig.send(moved, EXISTS, &ask::path_watch("/in-flight", false));
+        rig.run();
         assert!(!rig.is_open(c));
-        // A last write of the old connection, sent before it knew.
+        assert_eq!(rig.frames(moved), [], "what is under way comes first");
         rig.hold = false;
         rig.run();
         assert_eq!(rig.frames(c), [], "no answer on the old connection");
-        assert_eq!(rig.exists(moved, "/in-flight", false).err, 0, "but what was under way is done");
+        assert_eq!(rig.session(moved), session);
+        assert_eq!(rig.take_reply(moved, xid).err, 0, "but what was under way is done, and the new connection sees it");
         let back = rig.attach(0, moved).expect("moved back");
         assert!(!rig.is_open(moved));
         assert_eq!(rig.create(back, "/e", 1).path_stat().1.ephemeral_owner, rig.session(c).0);

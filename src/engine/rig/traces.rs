@@ -170,7 +170,7 @@ fn session_that_moves() {
     s.send(b, EXISTS, &ask::path_watch("/e", true), "/e and watch");
     s.send(b, SET_DATA, &ask::set_data("/e", "mine", 0), "/e = mine");
     s.run();
-    s.say("the disk goes on");
+    s.say("what is under way comes first; then the disk goes on");
     s.rig.hold = false;
     s.run();
     s.say("it closes, and cannot come back");

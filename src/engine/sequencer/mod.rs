@@ -61,6 +61,8 @@ pub struct Sequencer {
     flights: VecDeque<Flight>,
     gathers: Gathers,
     outward: Vec<(To, Outward)>,
+    /// Answers to re-attachments, each behind the transaction that must be delivered first.
+    attached: VecDeque<(Zxid, ShardId, Outward)>,
     proposed: Zxid,
     delivered: Zxid,
     /// Set while stopping: no request is admitted any more.
@@ -86,6 +88,7 @@ impl Sequencer {
             flights: VecDeque::new(),
             gathers: Gathers::new(shards, now.mono()),
             outward: Vec::new(),
+            attached: VecDeque::new(),
             proposed: last,
             delivered: last,
             closing: false,
@@ -214,7 +217,17 @@ impl Sequencer {
             self.sessions.set_home(session, password_ok.then_some(ticket));
         }
         let granted = open && password_ok && self.sessions.touch_with_timeout(session, timeout_ms, now.mono());
-        self.outward.push((To::Shard(ticket.shard), Outward::Attached(ticket.conn, session, granted.then_some(timeout_ms))));
+        // What the session asked for on its old connection and is under way comes first: a client that lost a connection looks
+        // whether its write was done, and must not be shown the time before it.
+        let answer = Outward::Attached(ticket.conn, session, granted.then_some(timeout_ms));
+        self.attached.push_back((self.proposed, ticket.shard, answer));
+        self.answer_attached();
+    }
+
+    fn answer_attached(&mut self) {
+        while let Some((_, shard, answer)) = self.attached.pop_front_if(|(after, ..)| *after <= self.delivered) {
+            self.outward.push((To::Shard(shard), answer));
+        }
     }
 
     fn close(&mut self, header: TxnHeader, ticket: Option<Ticket>, cost: u32, now: Now) {
@@ -309,6 +322,7 @@ impl Sequencer {
         assert!(delivered >= self.delivered, "delivered never falls");
         self.delivered = delivered;
         self.ledger.forget(delivered);
+        self.answer_attached();
     }
 
     /// Messages for the shards, in the order they must get them.

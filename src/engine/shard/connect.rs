@@ -55,10 +55,10 @@ impl Shard {
     /// The sequencer's word on a re-attachment.
     pub(super) fn attached(&mut self, id: ConnId, session: SessionId, granted: Option<i32>, now: Now) {
         self.credit.give_back(0);
+        let Some(conn) = self.conns.get(id).filter(|conn| conn.phase == Phase::Opening) else { return };
         match granted {
             Some(timeout_ms) => self.seat(id, session, timeout_ms, now),
             None => {
-                let Some(conn) = self.conns.get(id) else { return };
                 ConnectResponse::refused(conn.knows_read_only.then_some(false)).encode(&mut conn.out);
                 conn.stats.sent += 1;
                 self.end(id);
