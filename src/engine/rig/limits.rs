@@ -3,7 +3,7 @@
 use super::ask::{self, Frame};
 use super::{C, Rig, Setup, on_both};
 use crate::ground::limits::{LANE_MAX, OUTPUT_MAX, OUTPUT_PAUSE, OUTPUT_STUCK_MS, SHARD_CREDIT_BYTES};
-use crate::proto::opcode::{CLOSE_SESSION, CREATE, EXISTS, GET_CHILDREN, GET_DATA, PING, SET_DATA, SET_WATCHES};
+use crate::proto::opcode::{CLOSE_SESSION, CREATE, EXISTS, GET_CHILDREN, GET_DATA, MULTI, PING, SET_DATA, SET_WATCHES};
 
 const MB: usize = 1 << 20;
 
@@ -150,4 +150,22 @@ fn a_farewell_with_a_body_gives_its_credit_back() {
     }
     let c = rig.connect(0);
     assert_eq!(rig.exists(c, "/", false).err, 0, "the shard still reads its sockets");
+}
+
+#[test]
+fn a_small_multi_cannot_make_a_large_transaction() {
+    on_both(|rig| {
+        let c = rig.connect(0);
+        for i in 0..100 {
+            rig.log_in(c, &format!("{}{i}:x", "u".repeat(400)));
+        }
+        let member = |i: usize| (CREATE, ask::create_with(&format!("/{i}"), None, &[(31, "auth", "")], 0));
+        let members: Vec<_> = (0..10_000).map(member).collect();
+        let digest = rig.sequencer.digest().1;
+        let zxid = rig.get(c, "/", false).zxid;
+        let reply = rig.call(c, MULTI, &ask::multi(&members));
+        assert_eq!((reply.err, reply.zxid), (-5, zxid + 1));
+        assert_eq!(rig.sequencer.digest().1, digest);
+        assert_eq!(rig.multi(c, &members[..20]).len(), 20);
+    });
 }
