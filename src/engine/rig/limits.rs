@@ -3,7 +3,9 @@
 use super::ask::{self, Frame};
 use super::{C, Rig, Setup, on_both};
 use crate::ground::limits::{LANE_MAX, OUTPUT_MAX, OUTPUT_PAUSE, OUTPUT_STUCK_MS, SHARD_CREDIT_BYTES};
-use crate::proto::opcode::{CLOSE_SESSION, CREATE, EXISTS, GET_CHILDREN, GET_DATA, MULTI, PING, SET_DATA, SET_WATCHES};
+use crate::proto::opcode::{
+    CLOSE_SESSION, CREATE, EXISTS, GET_CHILDREN, GET_DATA, MULTI, MULTI_READ, PING, SET_DATA, SET_WATCHES,
+};
 
 const MB: usize = 1 << 20;
 
@@ -167,5 +169,68 @@ fn a_small_multi_cannot_make_a_large_transaction() {
         assert_eq!((reply.err, reply.zxid), (-5, zxid + 1));
         assert_eq!(rig.sequencer.digest().1, digest);
         assert_eq!(rig.multi(c, &members[..20]).len(), 20);
+    });
+}
+
+#[test]
+fn a_small_multi_read_cannot_ask_for_gigabytes() {
+    on_both(|rig| {
+        let c = rig.connect(0);
+        big(rig, c, "/b", 1_000_000);
+        let members: Vec<_> = (0..40).map(|_| (GET_DATA, ask::path_watch("/b", false))).collect();
+        assert_eq!(rig.call(c, MULTI_READ, &ask::multi(&members[..8])).results().len(), 8);
+        let reply = rig.call(c, MULTI_READ, &ask::multi(&members));
+        assert_eq!(reply.err, -5, "40 MB are refused");
+        // Behind a write as well.
+        rig.hold = true;
+        rig.send(c, SET_DATA, &ask::set_data("/none", "", -1));
+        let xid = rig.send(c, MULTI_READ, &ask::multi(&members));
+        rig.run();
+        rig.hold = false;
+        rig.run();
+        assert_eq!(rig.take_reply(c, xid).err, -5);
+    });
+}
+
+#[test]
+fn reads_parked_behind_a_write_cannot_make_more_output_than_may_be_held() {
+    on_both(|rig| {
+        let (c, other) = (rig.connect(0), rig.connect(0));
+        big(rig, c, "/big", 900_000);
+        rig.hold = true;
+        rig.send(c, SET_DATA, &ask::set_data("/none", "", -1));
+        for _ in 0..200 {
+            rig.send(c, GET_DATA, &ask::path_watch("/big", false));
+        }
+        rig.pipes[c].window = Some(0);
+        rig.run();
+        rig.hold = false;
+        rig.run();
+        assert!(held(rig, c) <= OUTPUT_MAX, "held {}", held(rig, c));
+        assert_eq!(rig.exists(other, "/big", false).err, 0);
+        // One that reads gets it all, in order.
+        rig.pipes[c].window = None;
+        rig.run();
+        assert!(rig.is_open(c));
+        assert_eq!(rig.frames(c).len(), 201);
+    });
+}
+
+#[test]
+fn answers_that_grew_while_they_waited_end_their_connection_at_the_limit() {
+    on_both(|rig| {
+        let (c, other) = (rig.connect(0), rig.connect(0));
+        rig.create(c, "/p", 0).path_stat();
+        rig.hold = true;
+        rig.send(c, SET_DATA, &ask::set_data("/p", &"x".repeat(900_000), -1));
+        for _ in 0..100 {
+            rig.send(c, GET_DATA, &ask::path_watch("/p", false));
+        }
+        rig.run();
+        rig.hold = false;
+        rig.run();
+        assert!(!rig.is_open(c));
+        assert_eq!(rig.get(other, "/p", false).err, 0);
+        assert_eq!(rig.create(other, "/q", 0).err, 0);
     });
 }
