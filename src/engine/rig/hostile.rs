@@ -67,6 +67,7 @@ fn valid() -> Vec<(i32, Vec<u8>, i32)> {
         (CREATE_CONTAINER, ask::create("/c", "", 4), -6),
         (SET_WATCHES, ask::set_watches(0, [&["/"], &["/x"], &["/y", "/"]]), 0),
         (AUTH, ask::auth("digest", "user:pass"), 0),
+        (SASL, vec![0, 0, 0, 1, 9], 0),
     ]
 }
 
@@ -75,7 +76,7 @@ fn every_truncation_of_every_record() {
     on_both(|rig| {
         for (op, body, code) in valid() {
             for len in 0..body.len() {
-                let expected = if op == AUTH { Fate::Closed } else { Fate::Answer(-5) };
+                let expected = if op == AUTH || op == SASL { Fate::Closed } else { Fate::Answer(-5) };
                 assert_eq!(fate(rig, op, &body[..len]), expected, "operation {op} cut to {len} bytes");
             }
             assert_eq!(fate(rig, op, &body), Fate::Answer(code), "operation {op}");
@@ -202,10 +203,12 @@ fn lengths_and_counts_that_lie() {
                 assert_eq!(fate(rig, op, &[&string[..], b"/a"].concat()), Fate::Answer(-5), "{op} with a length of {n}");
             }
             assert_eq!(fate(rig, AUTH, &[&[0; 4][..], &string].concat()), Fate::Closed);
+            assert_eq!(fate(rig, SASL, &string), Fate::Closed);
         }
         for op in [CREATE, DELETE, EXISTS, GET_DATA, SET_DATA, GET_ACL, SET_ACL, GET_CHILDREN] {
             assert_eq!(fate(rig, op, &[[0xff; 4], [0; 4], [0; 4], [0; 4]].concat()), Fate::Answer(-5), "{op} with a null path");
         }
+        assert_eq!(fate(rig, SASL, &[0xff; 4]), Fate::Closed, "a null token");
         // An ACL and lists of watches of two billion entries.
         let mut acl = Vec::new();
         acl.string("/a");

@@ -179,6 +179,10 @@ impl Shard {
             }
             Kind::Auth => self.authenticate(id, xid, body, now),
             Kind::Sasl => {
+                if !matches!(r.buffer(), Ok(Some(_))) {
+                    self.drop_conn(id, "its SASL token cannot be read");
+                    return;
+                }
                 // No SASL is configured: no error, and no token.
                 reply::ok(&mut conn.out, xid, Zxid::ZERO, |out| out.buffer(None));
                 self.replied(id, op, xid, now.mono(), now);
