@@ -95,14 +95,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A vector of strings; null reads as empty. Memory stays within what the bytes can hold.
+    /// A vector of strings; null reads as empty.
     pub fn strings(&mut self) -> Result<Vec<Cow<'a, str>>, Malformed> {
-        let count = self.count()?.unwrap_or(0);
+        Ok(self.strings_or_null()?.unwrap_or_default())
+    }
+
+    /// A vector of strings that may be null. Memory stays within what the bytes can hold.
+    pub fn strings_or_null(&mut self) -> Result<Option<Vec<Cow<'a, str>>>, Malformed> {
+        let Some(count) = self.count()? else { return Ok(None) };
         let mut strings = Vec::with_capacity(count.min(self.cursor.remaining() / 4));
         for _ in 0..count {
             strings.push(self.string()?);
         }
-        Ok(strings)
+        Ok(Some(strings))
     }
 }
 

@@ -138,23 +138,26 @@ pub struct SetWatches<'a> {
 impl<'a> SetWatches<'a> {
     /// Reads the record.
     pub fn decode(r: &mut Reader<'a>) -> Result<Self, Malformed> {
-        Ok(Self { relative_zxid: Zxid::from_wire(r.long()?), data: r.strings()?, exist: r.strings()?, child: r.strings()? })
+        let relative_zxid = Zxid::from_wire(r.long()?);
+        // The Java server trips over a list that is null.
+        let mut list = || r.strings_or_null()?.ok_or(Malformed::Null);
+        Ok(Self { relative_zxid, data: list()?, exist: list()?, child: list()? })
     }
 }
 
 /// AuthPacket.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Auth<'a> {
-    /// Scheme whose provider is asked.
+    /// Scheme whose provider is asked. Null reads as empty: neither has a provider.
     pub scheme: Cow<'a, str>,
-    /// Credentials.
-    pub auth: &'a [u8],
+    /// Credentials; null is not empty.
+    pub auth: Option<&'a [u8]>,
 }
 
 impl<'a> Auth<'a> {
     /// Reads the record.
     pub fn decode(r: &mut Reader<'a>) -> Result<Self, Malformed> {
         let _kind = r.int()?;
-        Ok(Self { scheme: r.string()?, auth: r.buffer()?.unwrap_or_default() })
+        Ok(Self { scheme: r.string_or_null()?.unwrap_or_default(), auth: r.buffer()? })
     }
 }

@@ -88,7 +88,9 @@ impl Ledger {
         steps: &mut Vec<Step>,
     ) -> Result<Outcome, Code> {
         if op == opcode::RECONFIG {
-            return Err(Code::ReconfigDisabled);
+            let mut r = Reader::new(body);
+            let is_whole = (0..3).all(|_| r.string_or_null().is_ok()) && r.long().is_ok();
+            return Err(if is_whole { Code::ReconfigDisabled } else { Code::MarshallingError });
         }
         let write = Write::decode(op, &mut Reader::new(body)).map_err(|_| Code::MarshallingError)?;
         let txn = self.decide(&write, header.session, who)?;
