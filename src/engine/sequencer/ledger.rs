@@ -4,6 +4,7 @@
 //! `PrepRequestProcessor`, and every write it refuses still takes a zxid, so that answers keep their order.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use crate::auth::{self, AuthConfig, Fixed, Identities};
 use crate::ground::ids::{SessionId, Zxid};
@@ -30,13 +31,15 @@ const SPECIAL: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/c
 pub struct Ledger {
     tree: Tree,
     auth: AuthConfig,
+    /// Bytes that closing a session takes at most, by session; kept so that a create need not count its ephemerals.
+    closing: BTreeMap<SessionId, usize>,
 }
 
 impl Ledger {
     /// A ledger over a tree, fresh or restored.
     #[must_use]
     pub const fn new(tree: Tree, auth: AuthConfig) -> Self {
-        Self { tree, auth }
+        Self { tree, auth, closing: BTreeMap::new() }
     }
 
     /// Its tree, which stands at the last proposal.
@@ -130,7 +133,8 @@ impl Ledger {
     }
 
     /// The closing of a session, with all its ephemerals.
-    pub(super) fn closing(&self, session: SessionId) -> Txn<'static> {
+    pub(super) fn closing(&mut self, session: SessionId) -> Txn<'static> {
+        self.closing.remove(&session);
         Txn::CloseSession { paths: self.tree.ephemerals(session).map(|path| Cow::Owned(path.to_owned())).collect() }
     }
 
@@ -143,7 +147,7 @@ impl Ledger {
     }
 
     /// Checks one write against the tree as it stands, and resolves it.
-    pub(super) fn decide<'a>(&self, write: &Write<'a>, session: SessionId, who: &Identities) -> Result<Txn<'a>, Code> {
+    pub(super) fn decide<'a>(&mut self, write: &Write<'a>, session: SessionId, who: &Identities) -> Result<Txn<'a>, Code> {
         match write {
             Write::Create(create) => self.create(create, session, who),
             Write::Delete { path, version } => {
@@ -184,7 +188,7 @@ impl Ledger {
         }
     }
 
-    fn create<'a>(&self, create: &Create<'a>, session: SessionId, who: &Identities) -> Result<Txn<'a>, Code> {
+    fn create<'a>(&mut self, create: &Create<'a>, session: SessionId, who: &Identities) -> Result<Txn<'a>, Code> {
         let (ephemeral, sequential) = match create.flags {
             // A container flag on a plain create makes an ordinary persistent znode, as in ZooKeeper.
             0 | 4 => (false, false),
@@ -218,16 +222,30 @@ impl Ledger {
         if parent.is_ephemeral() {
             return Err(Code::NoChildrenForEphemerals);
         }
+        let parent_cversion = parent.cversion().wrapping_add(1);
         if ephemeral && !self.close_stays_small(session, &path) {
             return Err(Code::SystemError);
         }
-        Ok(Txn::Create { path, data: create.data, acl, ephemeral, parent_cversion: parent.cversion().wrapping_add(1) })
+        Ok(Txn::Create { path, data: create.data, acl, ephemeral, parent_cversion })
     }
 
     /// Whether the transaction that will close the session stays below the limit with one more ephemeral of this path.
-    fn close_stays_small(&self, session: SessionId, path: &str) -> bool {
+    ///
+    /// What is kept only rises, with deletions and undone creates still in it; when it meets the limit the ephemerals are
+    /// counted, and it is exact again.
+    fn close_stays_small(&mut self, session: SessionId, path: &str) -> bool {
         const FIXED: usize = 32 + 4 + 12;
-        FIXED + self.tree.ephemerals(session).map(|path| path.len() + 4).sum::<usize>() + path.len() + 4 <= limits::TXN_BYTES_MAX
+        let entry = |path: &str| path.len() + 4;
+        let count = |tree: &Tree| FIXED + tree.ephemerals(session).map(entry).sum::<usize>();
+        let bytes = self.closing.entry(session).or_insert_with(|| count(&self.tree));
+        if *bytes + entry(path) > limits::TXN_BYTES_MAX {
+            *bytes = count(&self.tree);
+        }
+        let is_small = *bytes + entry(path) <= limits::TXN_BYTES_MAX;
+        if is_small {
+            *bytes += entry(path);
+        }
+        is_small
     }
 
     /// The list as it will be stored, or the refusal.
