@@ -310,7 +310,7 @@ mod tests {
         assert_eq!(PathWatch::decode(&mut Reader::new(&body)).unwrap(), PathWatch { path: "/g".into(), watch: true });
 
         let body = bytes(&Ask::Auth { scheme: "digest", auth: b"u:p" });
-        assert_eq!(Auth::decode(&mut Reader::new(&body)).unwrap(), Auth { scheme: Some("digest".into()), auth: Some(b"u:p") });
+        assert_eq!(Auth::decode(&mut Reader::new(&body)).unwrap(), Auth { scheme: "digest".into(), auth: Some(b"u:p") });
 
         let body = bytes(&Ask::SetWatches { relative_zxid: Zxid(9), data: &["/a"], exist: &[], child: &["/b", "/c"] });
         let read = SetWatches::decode(&mut Reader::new(&body)).unwrap();

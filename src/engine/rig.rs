@@ -152,6 +152,7 @@ impl Rig {
                     sessionless_ms: 10_000,
                     tick_ms: TICK_MS,
                     auth: setup.auth.clone(),
+                    refuses_sasl: false,
                     words: Arc::new(Spoken),
                 };
                 End {

@@ -99,6 +99,8 @@ pub fn encode(out: &mut Vec<u8>, list: &[Acl]) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -115,5 +117,29 @@ mod tests {
     #[test]
     fn a_list_that_promises_more_than_it_has_is_short() {
         assert_eq!(decode(&mut Reader::new(&[0x7f, 0xff, 0xff, 0xff, 0, 0])), Err(Malformed::Short));
+    }
+
+    proptest! {
+        #[test]
+        fn lists_round_trip(list in prop::collection::vec((any::<i32>(), "[a-z]{0,6}", ".{0,12}"), 0..9)) {
+            let list: Vec<_> = list.iter().map(|(perms, scheme, id)| Acl::new(*perms, scheme, id)).collect();
+            let mut out = Vec::new();
+            encode(&mut out, &list);
+            prop_assert_eq!(decode_stored(&mut Reader::new(&out)).unwrap(), list.clone());
+            let refs = decode(&mut Reader::new(&out)).unwrap();
+            let again: Vec<_> = refs.iter().map(|r| Acl::new(r.perms, r.scheme.as_ref().unwrap(), r.id.as_ref().unwrap())).collect();
+            prop_assert_eq!(again, list);
+            for len in 0..out.len() {
+                prop_assert_eq!(decode(&mut Reader::new(&out[..len])), Err(Malformed::Short));
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_make_no_more_entries_than_they_hold(bytes in prop::collection::vec(prop_oneof![Just(0u8), Just(255), any::<u8>()], 0..300)) {
+            if let Ok(list) = decode(&mut Reader::new(&bytes)) {
+                prop_assert!(list.len() * 12 + 4 <= bytes.len().max(4));
+            }
+            let _ = decode_stored(&mut Reader::new(&bytes));
+        }
     }
 }

@@ -97,6 +97,8 @@ impl ConnectResponse {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -129,5 +131,31 @@ mod tests {
     #[test]
     fn short_request_is_malformed() {
         assert_eq!(ConnectRequest::decode(&[0; 20]), Err(Malformed::Short));
+    }
+
+    proptest! {
+        #[test]
+        fn both_directions_round_trip(
+            seen in any::<u64>(), timeout_ms in any::<i32>(), session in any::<i64>(), password in any::<[u8; 16]>(),
+            given in prop::collection::vec(any::<u8>(), 0..40), read_only in any::<Option<bool>>(),
+        ) {
+            let session = SessionId(session);
+            let request = ConnectRequest { last_zxid_seen: Zxid(seen), timeout_ms, session, password: &given, read_only };
+            let mut out = Vec::new();
+            request.encode(&mut out);
+            prop_assert_eq!(ConnectRequest::decode(&out[4..]), Ok(request));
+            let response = ConnectResponse { timeout_ms, session, password, read_only };
+            let mut out = Vec::new();
+            response.encode(&mut out);
+            prop_assert_eq!(ConnectResponse::decode(&out[4..]), Ok(response));
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_read_or_refused(bytes in prop::collection::vec(prop_oneof![Just(0u8), any::<u8>()], 0..80)) {
+            if let Ok(request) = ConnectRequest::decode(&bytes) {
+                prop_assert!(bytes.len() >= 28 + request.password.len());
+            }
+            let _ = ConnectResponse::decode(&bytes);
+        }
     }
 }

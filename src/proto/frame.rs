@@ -45,6 +45,8 @@ pub fn close(out: &mut [u8], body: usize) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -59,5 +61,38 @@ mod tests {
         assert_eq!(cut(&out, 2), Err(BadLength(3, 2)));
         assert_eq!(cut(&[0xff, 0xff, 0xff, 0xff], 9), Err(BadLength(-1, 9)));
         assert_eq!(cut(&[0, 0, 0, 0], 9), Ok(Cut::Frame(&b""[..], 4)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_stream_is_cut_where_its_frames_end(
+            bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..6),
+            missing in 0..4usize,
+        ) {
+            let mut out = Vec::new();
+            for body in &bodies {
+                let start = open(&mut out);
+                out.extend_from_slice(body);
+                close(&mut out, start);
+            }
+            let shown = &out[..out.len().saturating_sub(missing)];
+            let (mut at, mut found) = (0, Vec::new());
+            while let Ok(Cut::Frame(body, used)) = cut(&shown[at..], 50) {
+                found.push(body.to_vec());
+                at += used;
+            }
+            let whole = if missing == 0 { bodies.len() } else { bodies.len().saturating_sub(1) };
+            prop_assert_eq!(&found[..], &bodies[..whole]);
+        }
+
+        #[test]
+        fn no_frame_is_longer_than_allowed(bytes in prop::collection::vec(prop_oneof![Just(0u8), any::<u8>()], 0..80), max in 0..80usize) {
+            match cut(&bytes, max) {
+                Ok(Cut::Frame(body, used)) => prop_assert!(body.len() <= max && used == body.len() + 4 && used <= bytes.len()),
+                Ok(Cut::More(Some(all))) => prop_assert!(all <= max + 4 && all > bytes.len()),
+                Ok(Cut::More(None)) => prop_assert!(bytes.len() < 4),
+                Err(BadLength(length, _)) => prop_assert!(usize::try_from(length).is_ok_and(|n| n > max) || length < 0),
+            }
+        }
     }
 }

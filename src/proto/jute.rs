@@ -95,14 +95,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A vector of strings, which must not be null. Memory stays within what the bytes can hold.
+    /// A vector of strings; null reads as empty.
     pub fn strings(&mut self) -> Result<Vec<Cow<'a, str>>, Malformed> {
-        let count = self.count()?.ok_or(Malformed::Null)?;
+        Ok(self.strings_or_null()?.unwrap_or_default())
+    }
+
+    /// A vector of strings that may be null. Memory stays within what the bytes can hold.
+    pub fn strings_or_null(&mut self) -> Result<Option<Vec<Cow<'a, str>>>, Malformed> {
+        let Some(count) = self.count()? else { return Ok(None) };
         let mut strings = Vec::with_capacity(count.min(self.cursor.remaining() / 4));
         for _ in 0..count {
             strings.push(self.string()?);
         }
-        Ok(strings)
+        Ok(Some(strings))
     }
 }
 
@@ -169,6 +174,8 @@ pub fn length(n: usize) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -198,5 +205,39 @@ mod tests {
         let mut out = Vec::new();
         out.buffer(Some(&[b'/', 0xff]));
         assert_eq!(Reader::new(&out).string().unwrap(), "/\u{fffd}");
+    }
+
+    proptest! {
+        #[test]
+        fn values_round_trip(
+            a in any::<i32>(), b in any::<i64>(), c in any::<bool>(), d in prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
+            e in ".{0,20}", f in prop::collection::vec("[a-z/]{0,9}", 0..9),
+        ) {
+            let mut out = Vec::new();
+            out.int(a);
+            out.long(b);
+            out.bool(c);
+            out.buffer(d.as_deref());
+            out.string(&e);
+            out.count(f.len());
+            f.iter().for_each(|s| out.string(s));
+            let mut r = Reader::new(&out);
+            prop_assert_eq!((r.int(), r.long(), r.bool()), (Ok(a), Ok(b), Ok(c)));
+            prop_assert_eq!(r.buffer(), Ok(d.as_deref()));
+            prop_assert_eq!(r.string().unwrap(), e);
+            let strings = r.strings_or_null().unwrap().unwrap();
+            prop_assert_eq!(strings, f);
+            prop_assert!(r.rest().is_empty());
+        }
+
+        #[test]
+        fn arbitrary_bytes_cost_no_more_than_they_are(bytes in prop::collection::vec(prop_oneof![Just(0u8), any::<u8>()], 0..200)) {
+            if let Ok(strings) = Reader::new(&bytes).strings() {
+                prop_assert!(strings.capacity() <= bytes.len() / 4);
+            }
+            let mut r = Reader::new(&bytes);
+            while r.string_or_null().is_ok() {}
+            prop_assert!(r.rest().len() <= bytes.len());
+        }
     }
 }

@@ -86,6 +86,8 @@ pub fn decode_reads<'a>(r: &mut Reader<'a>) -> Result<Vec<Read<'a>>, Malformed> 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -113,5 +115,66 @@ mod tests {
         out.string("/a");
         out.int(-1);
         assert_eq!(decode_writes(&mut Reader::new(&out)), Err(Malformed::Short));
+    }
+
+    /// A member by its type, with a record for it.
+    fn member() -> impl Strategy<Value = (i32, Vec<u8>)> {
+        ("/[a-z]{0,6}", any::<i32>(), 0..7i32).prop_map(|(path, number, flags)| {
+            let mut record = Vec::new();
+            record.string(&path);
+            let op = match number.rem_euclid(4) {
+                0 => {
+                    record.buffer(None);
+                    record.count(0);
+                    record.int(flags);
+                    opcode::CREATE2
+                }
+                1 => {
+                    record.buffer(Some(b"d"));
+                    record.int(number);
+                    opcode::SET_DATA
+                }
+                2 => {
+                    record.int(number);
+                    opcode::DELETE
+                }
+                _ => {
+                    record.int(number);
+                    opcode::CHECK
+                }
+            };
+            (op, record)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn members_come_back_one_by_one_and_every_cut_is_short(members in prop::collection::vec(member(), 0..6)) {
+            let mut out = Vec::new();
+            for (op, record) in &members {
+                MultiHeader { op: *op, done: false, err: -1 }.encode(&mut out);
+                out.extend_from_slice(record);
+            }
+            MultiHeader::END.encode(&mut out);
+            let read = decode_writes(&mut Reader::new(&out)).unwrap();
+            let expected: Vec<_> =
+                members.iter().map(|(op, record)| (*op, Write::decode(*op, &mut Reader::new(record)).unwrap())).collect();
+            prop_assert_eq!(read, expected);
+            for len in 0..out.len() {
+                prop_assert_eq!(decode_writes(&mut Reader::new(&out[..len])), Err(Malformed::Short));
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_make_no_more_members_than_they_hold(
+            bytes in prop::collection::vec(prop_oneof![4 => Just(0u8), 1 => 0..23u8, 1 => any::<u8>()], 0..300),
+        ) {
+            if let Ok(members) = decode_writes(&mut Reader::new(&bytes)) {
+                prop_assert!(members.len() * 17 + 9 <= bytes.len());
+            }
+            if let Ok(members) = decode_reads(&mut Reader::new(&bytes)) {
+                prop_assert!(members.len() * 14 + 9 <= bytes.len());
+            }
+        }
     }
 }

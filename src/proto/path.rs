@@ -57,6 +57,8 @@ pub fn name(path: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -106,5 +108,24 @@ mod tests {
         assert_eq!(split("/"), Some(("/", "")));
         assert_eq!(split("a"), None);
         assert_eq!(name("/a/b"), "b");
+    }
+
+    proptest! {
+        /// Against the rules said plainly, over UTF-16 units as Java has them.
+        #[test]
+        fn agrees_with_the_rules(path in prop_oneof![
+            "(/[a.\u{0}\u{7f}\u{80}\u{e9}\u{fff0}\u{1f600}]{0,3}){0,4}/?",
+            ".{0,8}",
+        ]) {
+            let legal = |u: u16| !matches!(u, 0..=0x1f | 0x7f..=0x9f | 0xd800..=0xf8ff | 0xfff0..=0xffff);
+            let expected = path == "/"
+                || path.starts_with('/')
+                    && path[1..].split('/').all(|name| !["", ".", ".."].contains(&name))
+                    && path.encode_utf16().all(legal);
+            prop_assert_eq!(is_valid(&path), expected);
+            if let Some((parent, name)) = split(&path) {
+                prop_assert!(path.ends_with(name) && path.starts_with(parent));
+            }
+        }
     }
 }

@@ -138,15 +138,18 @@ pub struct SetWatches<'a> {
 impl<'a> SetWatches<'a> {
     /// Reads the record.
     pub fn decode(r: &mut Reader<'a>) -> Result<Self, Malformed> {
-        Ok(Self { relative_zxid: Zxid::from_wire(r.long()?), data: r.strings()?, exist: r.strings()?, child: r.strings()? })
+        let relative_zxid = Zxid::from_wire(r.long()?);
+        // The Java server trips over a list that is null.
+        let mut list = || r.strings_or_null()?.ok_or(Malformed::Null);
+        Ok(Self { relative_zxid, data: list()?, exist: list()?, child: list()? })
     }
 }
 
 /// AuthPacket.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Auth<'a> {
-    /// Scheme whose provider is asked; null where a hostile client sends null.
-    pub scheme: Option<Cow<'a, str>>,
+    /// Scheme whose provider is asked. Null reads as empty: neither has a provider.
+    pub scheme: Cow<'a, str>,
     /// Credentials; null is not empty.
     pub auth: Option<&'a [u8]>,
 }
@@ -155,6 +158,84 @@ impl<'a> Auth<'a> {
     /// Reads the record.
     pub fn decode(r: &mut Reader<'a>) -> Result<Self, Malformed> {
         let _kind = r.int()?;
-        Ok(Self { scheme: r.string_or_null()?, auth: r.buffer()? })
+        Ok(Self { scheme: r.string_or_null()?.unwrap_or_default(), auth: r.buffer()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::proto::acl::{Acl, AclRef};
+    use crate::proto::jute::Writer;
+
+    fn list(out: &mut Vec<u8>, strings: &[String]) {
+        out.count(strings.len());
+        strings.iter().for_each(|s| out.string(s));
+    }
+
+    proptest! {
+        #[test]
+        fn what_clients_write_is_read(
+            path in "/.{0,9}", data in prop::option::of(prop::collection::vec(any::<u8>(), 0..9)), number in any::<i32>(),
+            long in any::<i64>(), watch in any::<bool>(),
+        ) {
+            let acl = [Acl::new(number, "digest", "a:b")];
+            let mut create = Vec::new();
+            create.string(&path);
+            create.buffer(data.as_deref());
+            acl::encode(&mut create, &acl);
+            create.int(number);
+            create.long(long);
+            let refs: AclRefs<'_> = [AclRef { perms: number, scheme: Some("digest".into()), id: Some("a:b".into()) }].into_iter().collect();
+            for op in [opcode::CREATE, opcode::CREATE2, opcode::CREATE_CONTAINER, opcode::CREATE_TTL] {
+                let ttl_ms = if op == opcode::CREATE_TTL { long } else { -1 };
+                let (path, data, acl) = (Cow::Borrowed(&*path), data.as_deref(), refs.clone());
+                let expected = Write::Create(Create { op, path, data, acl, flags: number, ttl_ms });
+                prop_assert_eq!(Write::decode(op, &mut Reader::new(&create)), Ok(expected));
+            }
+            let mut set = Vec::new();
+            set.string(&path);
+            set.buffer(data.as_deref());
+            set.int(number);
+            let expected = Write::SetData { path: (&*path).into(), data: data.as_deref(), version: number };
+            prop_assert_eq!(Write::decode(opcode::SET_DATA, &mut Reader::new(&set)), Ok(expected));
+            let mut ask = Vec::new();
+            ask.string(&path);
+            ask.bool(watch);
+            prop_assert_eq!(PathWatch::decode(&mut Reader::new(&ask)), Ok(PathWatch { path: (&*path).into(), watch }));
+        }
+
+        #[test]
+        fn watches_round_trip_and_null_lists_do_not(
+            relative in any::<i64>(), lists in prop::collection::vec(prop::collection::vec("[/a-z]{0,9}", 0..4), 3), null in 0..4usize,
+        ) {
+            let mut out = Vec::new();
+            out.long(relative);
+            for (i, strings) in lists.iter().enumerate() {
+                if i == null { out.int(-1) } else { list(&mut out, strings) }
+            }
+            match SetWatches::decode(&mut Reader::new(&out)) {
+                Err(malformed) => prop_assert!(null < 3 && malformed == Malformed::Null),
+                Ok(read) => {
+                    prop_assert_eq!((null, read.relative_zxid.as_wire()), (3, relative));
+                    prop_assert_eq!(vec![read.data, read.exist, read.child], lists);
+                }
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_read_or_refused(
+            op in -2..25i32,
+            bytes in prop::collection::vec(prop_oneof![4 => Just(0u8), 1 => 0..9u8, 1 => any::<u8>()], 0..200),
+        ) {
+            let r = || Reader::new(&bytes);
+            let _ = (RequestHeader::decode(&mut r()), PathWatch::decode(&mut r()), Auth::decode(&mut r()));
+            let _ = Write::decode(op, &mut r());
+            if let Ok(read) = SetWatches::decode(&mut r()) {
+                prop_assert!((read.data.len() + read.exist.len() + read.child.len()) * 4 + 20 <= bytes.len());
+            }
+        }
     }
 }

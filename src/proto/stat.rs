@@ -74,6 +74,8 @@ pub fn encode_data(out: &mut Vec<u8>, data: Option<&[u8]>, stat: &Stat) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -95,5 +97,16 @@ mod tests {
         stat.encode(&mut out);
         assert_eq!(out.len(), 68);
         assert_eq!(Stat::decode(&mut Reader::new(&out)), Ok(stat));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_sixty_eight_bytes_say_is_said_again(bytes in prop::collection::vec(any::<u8>(), 68)) {
+            let stat = Stat::decode(&mut Reader::new(&bytes)).unwrap();
+            let mut out = Vec::new();
+            stat.encode(&mut out);
+            prop_assert_eq!(out, bytes.clone());
+            prop_assert_eq!(Stat::decode(&mut Reader::new(&bytes[..67])), Err(Malformed::Short));
+        }
     }
 }

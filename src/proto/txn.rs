@@ -222,6 +222,8 @@ pub fn decode_blob(blob: &[u8]) -> Result<(TxnHeader, Txn<'_>, Option<u64>), Mal
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn round_trip(kind: i32, txn: &Txn<'_>) {
@@ -258,5 +260,55 @@ mod tests {
         let mut record = Vec::new();
         Txn::Multi(vec![(opcode::MULTI, Txn::Multi(vec![]))]).encode(&mut record);
         assert_eq!(Txn::decode(opcode::MULTI, &mut Reader::new(&record)), Err(Malformed::Value));
+    }
+
+    fn acls() -> impl Strategy<Value = Vec<Acl>> {
+        prop::collection::vec((any::<i32>(), "[a-z]{0,5}", ".{0,8}"), 0..3)
+            .prop_map(|list| list.iter().map(|(perms, scheme, id)| Acl::new(*perms, scheme, id)).collect())
+    }
+
+    /// A record and the type it belongs to.
+    fn single() -> impl Strategy<Value = (i32, Txn<'static>)> {
+        let data = prop::option::of(prop::sample::select(vec![&b""[..], b"x", b"longer data"]));
+        (0..7i32, "/.{0,9}", data, acls(), any::<i32>(), any::<bool>()).prop_map(|(kind, path, data, acl, number, ephemeral)| {
+            let path = Cow::Owned(path);
+            match kind {
+                0 => {
+                    let acl = Cow::Owned(acl);
+                    (opcode::CREATE, Txn::Create { path, data, acl, ephemeral, parent_cversion: number })
+                }
+                1 => (opcode::DELETE, Txn::Delete { path }),
+                2 => (opcode::SET_DATA, Txn::SetData { path, data, version: number }),
+                3 => (opcode::SET_ACL, Txn::SetAcl { path, acl: Cow::Owned(acl), version: number }),
+                4 => (opcode::CHECK, Txn::Check { path, version: number }),
+                5 => (opcode::CREATE_SESSION, Txn::CreateSession { timeout_ms: number }),
+                _ => (opcode::ERROR, Txn::Error { err: number }),
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_transaction_round_trips(
+            (kind, txn) in prop_oneof![
+                3 => single(),
+                1 => prop::collection::vec(single(), 0..5).prop_map(|members| (opcode::MULTI, Txn::Multi(members))),
+                1 => prop::collection::vec("/.{0,9}", 0..5)
+                    .prop_map(|paths| (opcode::CLOSE_SESSION, Txn::CloseSession { paths: paths.into_iter().map(Cow::Owned).collect() })),
+            ],
+        ) {
+            round_trip(kind, &txn);
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_read_or_refused(
+            kind in prop_oneof![Just(opcode::MULTI), -12..25i32],
+            bytes in prop::collection::vec(prop_oneof![4 => Just(0u8), 1 => 0..23u8, 1 => any::<u8>()], 0..300),
+        ) {
+            if let Ok(Txn::Multi(members)) = Txn::decode(kind, &mut Reader::new(&bytes)) {
+                prop_assert!(members.len() * 8 + 4 <= bytes.len().max(4));
+            }
+            let _ = decode_blob(&bytes);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Limits: what a client may make the server hold, and what becomes of one that does not read.
 
-use super::ask::{self, Frame};
+use super::ask::{self, Frame, Result1};
 use super::{C, Rig, Setup, on_both};
 use crate::ground::limits::{LANE_MAX, OUTPUT_MAX, OUTPUT_PAUSE, OUTPUT_STUCK_MS, SHARD_CREDIT_BYTES};
 use crate::proto::opcode::{
@@ -233,4 +233,45 @@ fn answers_that_grew_while_they_waited_end_their_connection_at_the_limit() {
         assert_eq!(rig.get(other, "/p", false).err, 0);
         assert_eq!(rig.create(other, "/q", 0).err, 0);
     });
+}
+
+#[test]
+fn a_session_owns_no_more_ephemerals_than_its_close_can_name() {
+    on_both(|rig| {
+        let c = rig.connect(0);
+        let prefix = "e".repeat(1000);
+        let member = |i: usize| (CREATE, ask::create(&format!("/{prefix}{i:05}"), "", 1));
+        // 2086 paths of 1006 bytes fit into 2 MB.
+        for first in (0..2000).step_by(500) {
+            assert_eq!(rig.multi(c, &(first..first + 500).map(member).collect::<Vec<_>>()).len(), 500);
+        }
+        let results = rig.multi(c, &(2000..2200).map(member).collect::<Vec<_>>());
+        let failed = results.iter().position(|result| *result == Result1::Error(-1));
+        let fitting = 2000 + failed.expect("the limit is met");
+        assert!((2050..2086).contains(&fitting), "{fitting}");
+        // What was undone does not count, nor what was deleted.
+        let rest: Vec<_> = (2000..fitting).map(member).collect();
+        assert!(rig.multi(c, &rest).iter().all(|result| matches!(result, Result1::Path(_))));
+        assert_eq!(rig.call(c, CREATE, &ask::create(&format!("/{prefix}x"), "", 3)).err, -1);
+        for i in 0..50 {
+            assert_eq!(rig.delete(c, &format!("/{prefix}{i:05}"), -1).err, 0);
+            assert_eq!(rig.call(c, CREATE, &ask::create(&format!("/{prefix}{i:05}"), "", 1)).err, 0);
+        }
+        // Other sessions have limits of their own, and the close itself works.
+        let d = rig.connect(1);
+        assert_eq!(rig.create(d, "/other", 1).err, 0);
+        assert_eq!(rig.call(c, CLOSE_SESSION, &[]).err, 0);
+        assert_eq!(rig.children(d, "/", false).children_stat().0, ["other", "zookeeper"]);
+    });
+}
+
+/// Where each create counted the ephemerals before it, these four frames held the sequencer for 39 seconds.
+#[test]
+fn forty_thousand_ephemerals_are_created_in_no_time() {
+    let mut rig = Rig::new(1);
+    let c = rig.connect(0);
+    let member = |i: usize| (CREATE, ask::create(&format!("/e{i}"), "", 1));
+    for first in (0..40_000).step_by(10_000) {
+        assert_eq!(rig.multi(c, &(first..first + 10_000).map(member).collect::<Vec<_>>()).len(), 10_000);
+    }
 }

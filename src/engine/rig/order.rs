@@ -114,7 +114,7 @@ fn authentication_overtakes_and_the_rest_keeps_its_place() {
         let write = rig.send(c, CREATE, &ask::create("/p", "", 0));
         let who = rig.send(c, WHO_AM_I, &[]);
         let auth = rig.send(c, AUTH, &ask::auth("digest", "user:pass"));
-        let sasl = rig.send(c, SASL, &[0xff, 0xff, 0xff, 0xff]);
+        let sasl = rig.send(c, SASL, &[0, 0, 0, 1, b't']);
         let sync = rig.send(c, SYNC, &ask::path("/not checked//"));
         rig.run();
         let frames = rig.frames(c);

@@ -88,7 +88,9 @@ impl Ledger {
         steps: &mut Vec<Step>,
     ) -> Result<Outcome, Code> {
         if op == opcode::RECONFIG {
-            return Err(Code::ReconfigDisabled);
+            let mut r = Reader::new(body);
+            let is_whole = (0..3).all(|_| r.string_or_null().is_ok()) && r.long().is_ok();
+            return Err(if is_whole { Code::ReconfigDisabled } else { Code::MarshallingError });
         }
         let write = Write::decode(op, &mut Reader::new(body)).map_err(|_| Code::MarshallingError)?;
         let txn = self.decide(&write, header.session, who)?;
@@ -216,10 +218,11 @@ impl Ledger {
         if parent.is_ephemeral() {
             return Err(Code::NoChildrenForEphemerals);
         }
+        let parent_cversion = parent.cversion().wrapping_add(1);
         if ephemeral && !self.close_stays_small(session, &path) {
             return Err(Code::SystemError);
         }
-        Ok(Txn::Create { path, data: create.data, acl, ephemeral, parent_cversion: parent.cversion().wrapping_add(1) })
+        Ok(Txn::Create { path, data: create.data, acl, ephemeral, parent_cversion })
     }
 
     /// Whether the transaction that will close the session stays below the limit with one more ephemeral of this path.

@@ -191,6 +191,10 @@ impl Shard {
                 self.end(id);
             }
             Kind::Sasl => {
+                if !matches!(r.buffer(), Ok(Some(_))) {
+                    self.drop_conn(id, "its SASL token cannot be read");
+                    return;
+                }
                 // No SASL is configured: no error, and no token.
                 reply::ok(&mut conn.out, xid, Zxid::ZERO, |out| out.buffer(None));
                 self.replied(id, op, xid, now.mono(), now);
@@ -213,22 +217,25 @@ impl Shard {
             self.drop_conn(id, "its auth packet cannot be read");
             return;
         };
-        // Null for a scheme or for credentials is refused as an unknown scheme is.
-        let accepted = match (&packet.scheme, packet.auth) {
-            (Some(scheme), Some(credentials)) => {
-                auth::authenticate(Arc::make_mut(&mut conn.who), scheme, credentials, &self.desk.auth).is_ok()
-            }
-            _ => false,
+        let identities = Arc::make_mut(&mut conn.who);
+        let verdict = match packet.auth {
+            Some(credentials) => auth::authenticate(identities, &packet.scheme, credentials, &self.desk.auth),
+            // The Java server trips over null in every provider that looks at credentials; `ip` does not.
+            None if packet.scheme == "ip" => Ok(()),
+            None => Err(auth::AuthRefused::NoProvider),
         };
-        if accepted {
-            reply::bare(&mut conn.out, xid, Zxid::ZERO, Code::Ok);
-            self.replied(id, opcode::AUTH, xid, now.mono(), now);
-        } else {
-            tracing::debug!("authentication of {} refused", conn.peer);
-            reply::bare(&mut conn.out, xid, Zxid::ZERO, Code::AuthFailed);
-            self.counters.auth_failed += 1;
-            self.replied(id, opcode::AUTH, xid, now.mono(), now);
-            self.end(id);
+        match verdict {
+            Ok(()) => {
+                reply::bare(&mut conn.out, xid, Zxid::ZERO, Code::Ok);
+                self.replied(id, opcode::AUTH, xid, now.mono(), now);
+            }
+            Err(refused) => {
+                tracing::debug!("authentication of {} refused: {refused}", conn.peer);
+                reply::bare(&mut conn.out, xid, Zxid::ZERO, Code::AuthFailed);
+                self.counters.auth_failed += 1;
+                self.replied(id, opcode::AUTH, xid, now.mono(), now);
+                self.end(id);
+            }
         }
     }
 }
