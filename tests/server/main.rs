@@ -7,6 +7,7 @@
 mod connections;
 mod durable;
 mod harness;
+mod limits;
 mod sessions;
 mod settings;
 mod start;
