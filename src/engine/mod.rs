@@ -19,5 +19,7 @@
 
 pub mod census;
 pub mod message;
+#[cfg(test)]
+mod rig;
 pub mod sequencer;
 pub mod shard;

@@ -149,12 +149,7 @@ impl<'a> Txn<'a> {
             Self::Multi(members) => {
                 out.count(members.len());
                 for (kind, member) in members {
-                    out.int(*kind);
-                    out.int(0);
-                    let start = out.len();
-                    member.encode(out);
-                    let len = super::jute::length(out.len() - start);
-                    out[start - 4..start].copy_from_slice(&len.to_be_bytes());
+                    encode_member(out, *kind, member);
                 }
             }
         }
@@ -195,6 +190,16 @@ impl<'a> Txn<'a> {
             _ => return Err(Malformed::Value),
         })
     }
+}
+
+/// Appends one member of a multi's record, which begins with their count.
+pub fn encode_member(out: &mut Vec<u8>, kind: i32, member: &Txn<'_>) {
+    out.int(kind);
+    out.int(0);
+    let start = out.len();
+    member.encode(out);
+    let len = super::jute::length(out.len() - start);
+    out[start - 4..start].copy_from_slice(&len.to_be_bytes());
 }
 
 /// Appends TxnDigest: the digest of the whole tree after the transaction.

@@ -1,6 +1,6 @@
 //! Cores: executors, where they run, their tick and their heartbeat, and whether this kernel can run them at all.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,7 +34,10 @@ pub enum CoresError {
 /// How often each executor's tick fires: the remedy for an executor that sleeps on a runnable task, and its heartbeat.
 const TICK: Duration = Duration::from_millis(5);
 
-/// Ticks between two wakes of the loops by time alone.
+/// The same while nothing happens.
+const IDLE_TICK: Duration = Duration::from_millis(25);
+
+/// Ticks between two wakes of busy loops by time alone; idle ones are woken at each.
 const TICKS_A_WAKE: u64 = 4;
 
 /// Least locked memory that an executor's rings and buffers need, bytes.
@@ -142,6 +145,7 @@ impl Heartbeat {
 #[derive(Clone, Default)]
 pub struct Tick {
     wakers: Rc<RefCell<Vec<Waker>>>,
+    is_stirred: Rc<Cell<bool>>,
 }
 
 impl Tick {
@@ -153,14 +157,20 @@ impl Tick {
         }
     }
 
+    /// Something happens: the tick is to be quick.
+    pub fn stir(&self) {
+        self.is_stirred.set(true);
+    }
+
     /// Ticks for as long as the executor runs.
     pub async fn run(self, heartbeat: Heartbeat) {
         let mut ticks = 0u64;
         loop {
-            Timer::new(TICK).await;
+            let is_stirred = self.is_stirred.replace(false);
+            Timer::new(if is_stirred { TICK } else { IDLE_TICK }).await;
             heartbeat.0.fetch_add(1, Ordering::Relaxed);
             ticks += 1;
-            if ticks.is_multiple_of(TICKS_A_WAKE) {
+            if !is_stirred || ticks.is_multiple_of(TICKS_A_WAKE) {
                 for waker in self.wakers.borrow_mut().drain(..) {
                     waker.wake();
                 }

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions as DmaOptions};
 use rustix::fs::{FlockOperation, OFlags, flock};
@@ -164,16 +165,29 @@ impl LogDir {
         sync_dir(&self.path)
     }
 
+    /// Removes a segment that holds nothing.
+    pub fn remove(&self, number: u64) -> Result<(), DiskError> {
+        let path = self.path.join(file_name(number));
+        fs::remove_file(&path).map_err(DiskError::new("remove", &path))?;
+        sync_dir(&self.path)
+    }
+
     /// Makes a segment: zeros for its whole size and a header, durable under its name when this returns.
     pub fn make(&self, start: SegmentStart, server: ServerId, created: WallMillis) -> Result<(), DiskError> {
-        make_segment(&self.path, start, server, created)
+        make_segment(&self.path, start, server, created, |_| {})
     }
 }
 
-/// As [`LogDir::make`], for the thread that works ahead.
-pub fn make_segment(dir: &Path, start: SegmentStart, server: ServerId, created: WallMillis) -> Result<(), DiskError> {
+/// As [`LogDir::make`], for the thread that works ahead. `pause` is called after each piece with the time that it took.
+pub fn make_segment(
+    dir: &Path,
+    start: SegmentStart,
+    server: ServerId,
+    created: WallMillis,
+    pause: impl Fn(Duration),
+) -> Result<(), DiskError> {
     let unfinished = dir.join(UNFINISHED);
-    let result = write_segment(&unfinished, start, server, created);
+    let result = write_segment(&unfinished, start, server, created, pause);
     if let Err(error) = result {
         // What is left of it is of no use; a failure to remove it is repeated at the next start, where it is told.
         let _ = fs::remove_file(&unfinished);
@@ -184,7 +198,13 @@ pub fn make_segment(dir: &Path, start: SegmentStart, server: ServerId, created: 
     sync_dir(dir)
 }
 
-fn write_segment(path: &Path, start: SegmentStart, server: ServerId, created: WallMillis) -> Result<(), DiskError> {
+fn write_segment(
+    path: &Path,
+    start: SegmentStart,
+    server: ServerId,
+    created: WallMillis,
+    pause: impl Fn(Duration),
+) -> Result<(), DiskError> {
     // Through the page cache and with the cache written back in pieces: the zeros must be on the disk, not merely allocated,
     // or every later write of the log pays for the allocation.
     let mut file = OpenOptions::new()
@@ -199,10 +219,12 @@ fn write_segment(path: &Path, start: SegmentStart, server: ServerId, created: Wa
     let zeros = vec![0; ZEROS];
     let mut left = usize::try_from(start.size).expect("segments fit into memory") - BLOCK;
     while left > 0 {
+        let began = Instant::now();
         let len = left.min(ZEROS);
         file.write_all(&zeros[..len]).map_err(DiskError::new("write", path))?;
         left -= len;
         file.sync_data().map_err(DiskError::new("sync", path))?;
+        pause(began.elapsed());
     }
     // What was written is not read again: it need not stay in the page cache.
     let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -33,14 +34,28 @@ struct Made {
     failure: Option<DiskError>,
 }
 
+/// What both ends know.
+#[derive(Default)]
+struct Shared {
+    made: Mutex<Made>,
+    /// Set while the log waits for a segment: then the thread does not pause.
+    is_urgent: AtomicBool,
+}
+
 /// The sequencer's end: asks for the next segment, and gets it when it is ready.
 pub struct Preparer {
     orders: Sender<u64>,
-    made: Arc<Mutex<Made>>,
+    shared: Arc<Shared>,
     ready: VecDeque<SegmentStart>,
     next: u64,
     ordered: usize,
 }
+
+/// Pause after each piece of a segment, in times of what the piece took, while no one waits for it.
+const PAUSES: u32 = 4;
+
+/// Longest pause.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// Segments kept ready beyond the one in use.
 const AHEAD: usize = 2;
@@ -58,11 +73,11 @@ impl Preparer {
         common: Arc<Common>,
     ) -> std::io::Result<Self> {
         let (orders, inbox) = mpsc::channel();
-        let made = Arc::new(Mutex::new(Made::default()));
-        let results = Arc::clone(&made);
-        thread::Builder::new().name("rk-preparer".to_owned()).spawn(move || work(&config, &inbox, clock, &results, &common))?;
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        thread::Builder::new().name("rk-preparer".to_owned()).spawn(move || work(&config, &inbox, clock, &theirs, &common))?;
         let next = spares.last().map_or(active, |spare| spare.number) + 1;
-        let mut preparer = Self { orders, made, ready: spares.into(), next, ordered: 0 };
+        let mut preparer = Self { orders, shared, ready: spares.into(), next, ordered: 0 };
         preparer.order();
         Ok(preparer)
     }
@@ -79,7 +94,7 @@ impl Preparer {
     /// The next segment, if one is ready. An error says that there is none, and that making one has failed.
     pub fn take(&mut self) -> Result<Option<SegmentStart>, DiskError> {
         if self.ready.is_empty() {
-            let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut made = self.shared.made.lock().unwrap_or_else(PoisonError::into_inner);
             self.ordered -= made.segments.len();
             self.ready.append(&mut made.segments);
             if self.ready.is_empty()
@@ -89,13 +104,15 @@ impl Preparer {
             }
         }
         let next = self.ready.pop_front();
+        // The last one in hand is gone, or there was none: no more pauses until there is.
+        self.shared.is_urgent.store(self.ready.is_empty(), Ordering::Release);
         self.order();
         Ok(next)
     }
 }
 
 /// Makes what is ordered, until the sequencer is gone. What fails is tried again: there may be room before it is needed.
-fn work(config: &PreparerConfig, inbox: &Receiver<u64>, clock: Clock, made: &Mutex<Made>, common: &Common) {
+fn work(config: &PreparerConfig, inbox: &Receiver<u64>, clock: Clock, shared: &Shared, common: &Common) {
     let mut warn_at = config.warn_bytes;
     let mut is_told = false;
     let mut orders = VecDeque::new();
@@ -107,11 +124,11 @@ fn work(config: &PreparerConfig, inbox: &Receiver<u64>, clock: Clock, made: &Mut
             Err(RecvTimeoutError::Disconnected) => return,
         }
         while let Some(&number) = orders.front() {
-            let result = prepare(config, number, clock);
+            let result = prepare(config, number, clock, &shared.is_urgent);
             if !is_told {
                 tell_of_size(config, number, &mut warn_at);
             }
-            let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut made = shared.made.lock().unwrap_or_else(PoisonError::into_inner);
             match result {
                 Ok(segment) => {
                     orders.pop_front();
@@ -141,10 +158,16 @@ pub fn salt() -> std::io::Result<u64> {
     getrandom::u64().map_err(|error| std::io::Error::other(error.to_string()))
 }
 
-fn prepare(config: &PreparerConfig, number: u64, clock: Clock) -> Result<SegmentStart, DiskError> {
+fn prepare(config: &PreparerConfig, number: u64, clock: Clock, urgent: &AtomicBool) -> Result<SegmentStart, DiskError> {
     let salt = salt().map_err(|source| DiskError::random(&config.dir, source))?;
     let start = SegmentStart { number, salt, size: config.segment_size };
-    disk::make_segment(&config.dir, start, config.server, clock.now().wall)?;
+    // Zeros share the drive with the log's flushes, so the drive is left alone for most of the time.
+    let pause = |took: Duration| {
+        if !urgent.load(Ordering::Acquire) {
+            thread::sleep((took * PAUSES).min(PAUSE_MAX));
+        }
+    };
+    disk::make_segment(&config.dir, start, config.server, clock.now().wall, pause)?;
     Ok(start)
 }
 

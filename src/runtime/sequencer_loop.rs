@@ -100,6 +100,9 @@ pub async fn run(setup: SequencerSetup, tick: Tick, ring_wanted: Rc<Cell<bool>>)
         if this.is_done() {
             break;
         }
+        if progress || !this.writes.is_empty() {
+            tick.stir();
+        }
         if progress && busy_turns < TURNS_A_BREATH && !ring_wanted.get() {
             busy_turns += 1;
             glommio::executor().yield_now().await;

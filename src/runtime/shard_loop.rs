@@ -71,6 +71,9 @@ pub async fn run(setup: ShardSetup, tick: Tick, ring_wanted: Rc<Cell<bool>>) {
     let mut busy_turns = 0;
     loop {
         let progress = this.turn();
+        if progress {
+            tick.stir();
+        }
         if this.is_done() {
             break;
         }

@@ -82,6 +82,12 @@ pub fn recover(
             Position::new_log(start)
         }
     };
+    let expected = position.segment.number + 1..;
+    let count = spares.iter().zip(expected).take_while(|(spare, number)| spare.number == *number).count();
+    for stray in spares.drain(count..) {
+        // Segments follow one another: one behind a gap is made again when its turn comes.
+        dir.remove(stray.number).map_err(to_line)?;
+    }
     let (restored, orphans) = restore.finish(auth, clock.now().mono());
     for session in orphans {
         tracing::warn!("session {session} has ephemerals in the log but was closed there; they stay until they are deleted");

@@ -61,6 +61,8 @@ pub struct Sequencer {
     flights: VecDeque<Flight>,
     gathers: Gathers,
     outward: Vec<(To, Outward)>,
+    /// Answers to re-attachments, each behind the transaction that must be delivered first.
+    attached: VecDeque<(Zxid, ShardId, Outward)>,
     proposed: Zxid,
     delivered: Zxid,
     /// Set while stopping: no request is admitted any more.
@@ -86,6 +88,7 @@ impl Sequencer {
             flights: VecDeque::new(),
             gathers: Gathers::new(shards, now.mono()),
             outward: Vec::new(),
+            attached: VecDeque::new(),
             proposed: last,
             delivered: last,
             closing: false,
@@ -156,7 +159,7 @@ impl Sequencer {
                     self.sessions.touch(*session, now.mono());
                 }
                 if standing.is_ok() && *op == opcode::CLOSE_SESSION {
-                    self.close(header, Some(ticket), now);
+                    self.close(header, Some(ticket), cost, now);
                     return;
                 }
                 let ledger = &mut self.ledger;
@@ -214,13 +217,23 @@ impl Sequencer {
             self.sessions.set_home(session, password_ok.then_some(ticket));
         }
         let granted = open && password_ok && self.sessions.touch_with_timeout(session, timeout_ms, now.mono());
-        self.outward.push((To::Shard(ticket.shard), Outward::Attached(ticket.conn, session, granted.then_some(timeout_ms))));
+        // What the session asked for on its old connection and is under way comes first: a client that lost a connection looks
+        // whether its write was done, and must not be shown the time before it.
+        let answer = Outward::Attached(ticket.conn, session, granted.then_some(timeout_ms));
+        self.attached.push_back((self.proposed, ticket.shard, answer));
+        self.answer_attached();
     }
 
-    fn close(&mut self, header: TxnHeader, ticket: Option<Ticket>, now: Now) {
+    fn answer_attached(&mut self) {
+        while let Some((_, shard, answer)) = self.attached.pop_front_if(|(after, ..)| *after <= self.delivered) {
+            self.outward.push((To::Shard(shard), answer));
+        }
+    }
+
+    fn close(&mut self, header: TxnHeader, ticket: Option<Ticket>, cost: u32, now: Now) {
         self.sessions.begin_closing(header.session);
         let ledger = &mut self.ledger;
-        self.builder.add(header, opcode::CLOSE_SESSION, ticket, 0, now.micros, |mut header, blob, steps| {
+        self.builder.add(header, opcode::CLOSE_SESSION, ticket, cost, now.micros, |mut header, blob, steps| {
             let txn = ledger.closing(header.session);
             ledger.session(&mut header, opcode::CLOSE_SESSION, &txn, blob, steps);
             Outcome::Closed
@@ -239,7 +252,7 @@ impl Sequencer {
             }
             tracing::debug!("session {session} expired");
             let header = self.header(session, 0, now);
-            self.close(header, None, now);
+            self.close(header, None, 0, now);
         }
     }
 
@@ -309,6 +322,7 @@ impl Sequencer {
         assert!(delivered >= self.delivered, "delivered never falls");
         self.delivered = delivered;
         self.ledger.forget(delivered);
+        self.answer_attached();
     }
 
     /// Messages for the shards, in the order they must get them.
@@ -331,5 +345,19 @@ impl Sequencer {
     #[must_use]
     pub fn digest(&self) -> (Zxid, u64) {
         (self.proposed, self.ledger.tree().digest())
+    }
+
+    /// Undoes what is not delivered, for good, and yields the digest then.
+    #[cfg(test)]
+    pub(in crate::engine) fn undone_digest(&mut self) -> u64 {
+        let delivered = self.delivered;
+        self.ledger.tree_mut().rollback_above(delivered);
+        self.ledger.tree().digest()
+    }
+
+    /// The ledger's tree.
+    #[cfg(test)]
+    pub(in crate::engine) const fn tree(&self) -> &crate::tree::tree::Tree {
+        self.ledger.tree()
     }
 }

@@ -4,7 +4,7 @@ use crate::auth::Identities;
 use crate::engine::message::{Member, Outcome};
 use crate::ground::limits;
 use crate::proto::code::Code;
-use crate::proto::jute::Reader;
+use crate::proto::jute::{Reader, Writer};
 use crate::proto::multi;
 use crate::proto::opcode;
 use crate::proto::txn::{self, Txn, TxnHeader};
@@ -26,18 +26,18 @@ pub(super) fn write(
 ) -> Result<Outcome, Code> {
     let writes = multi::decode_writes(&mut Reader::new(body)).map_err(|_| Code::MarshallingError)?;
     header.kind = opcode::MULTI;
-    let mark = ledger.tree().mark();
-    let steps_before = steps.len();
-    let mut records = Vec::with_capacity(writes.len());
+    let (start, steps_before, mark) = (blob.len(), steps.len(), ledger.tree().mark());
     let mut members = Vec::with_capacity(writes.len());
     let mut failed = false;
+    header.encode(blob);
+    blob.count(writes.len());
     for (op, write) in &writes {
         let decided = if failed { Err(Code::RuntimeInconsistency) } else { ledger.decide(write, header.session, who) };
         match decided {
             Ok(txn) => {
                 ledger.apply(header, &txn, steps);
                 members.push(member(*op));
-                records.push((*op, txn));
+                txn::encode_member(blob, *op, &txn);
             }
             Err(code) => {
                 if !failed {
@@ -47,19 +47,17 @@ pub(super) fn write(
                     members.fill(Member::Error(0));
                 }
                 members.push(Member::Error(code.as_wire()));
-                records.push((opcode::ERROR, Txn::Error { err: code.as_wire() }));
+                txn::encode_member(blob, opcode::ERROR, &Txn::Error { err: code.as_wire() });
             }
         }
-    }
-    let start = blob.len();
-    header.encode(blob);
-    Txn::Multi(records).encode(blob);
-    if blob.len() - start + 12 > limits::TXN_BYTES_MAX {
-        if !failed {
-            ledger.tree_mut().rollback(mark);
-            steps.truncate(steps_before);
+        // Looked at with every member: a short one may stand for a long list of identities.
+        if blob.len() - start + 12 > limits::TXN_BYTES_MAX {
+            if !failed {
+                ledger.tree_mut().rollback(mark);
+                steps.truncate(steps_before);
+            }
+            return Err(Code::MarshallingError);
         }
-        return Err(Code::MarshallingError);
     }
     txn::encode_digest(blob, ledger.tree().digest());
     Ok(Outcome::Multi(members.into()))

@@ -44,6 +44,11 @@ impl Wish {
     pub(super) fn new(request: &ConnectRequest<'_>, timeout_ms: i32, password_ok: bool) -> Self {
         Self { last_zxid_seen: request.last_zxid_seen, timeout_ms, session: request.session, password_ok }
     }
+
+    /// Whether the client has seen more than there is here. Signed, as in ZooKeeper, which takes clients that send -1.
+    pub(super) const fn is_ahead_of(&self, applied: Zxid) -> bool {
+        self.last_zxid_seen.as_wire() > applied.as_wire()
+    }
 }
 
 /// One connection.

@@ -21,7 +21,7 @@ impl Shard {
         let Some(conn) = self.conns.get(id) else { return };
         conn.stats.received += 1;
         conn.knows_read_only = request.read_only.is_some();
-        if wish.last_zxid_seen > self.desk.applied {
+        if wish.is_ahead_of(self.desk.applied) {
             // Delivered elsewhere in this server it may be already: the next turn knows.
             conn.phase = Phase::Waiting(wish);
             self.waiting.push(id);
@@ -34,7 +34,7 @@ impl Shard {
     pub(super) fn wait_is_over(&mut self, id: ConnId, now: Now) {
         let Some(conn) = self.conns.get(id) else { return };
         let Phase::Waiting(wish) = conn.phase else { return };
-        if wish.last_zxid_seen > self.desk.applied {
+        if wish.is_ahead_of(self.desk.applied) {
             // No byte is sent: the client then tries another server.
             self.drop_conn(id, "it has seen a zxid ahead of this server's");
             return;
@@ -55,10 +55,10 @@ impl Shard {
     /// The sequencer's word on a re-attachment.
     pub(super) fn attached(&mut self, id: ConnId, session: SessionId, granted: Option<i32>, now: Now) {
         self.credit.give_back(0);
+        let Some(conn) = self.conns.get(id).filter(|conn| conn.phase == Phase::Opening) else { return };
         match granted {
             Some(timeout_ms) => self.seat(id, session, timeout_ms, now),
             None => {
-                let Some(conn) = self.conns.get(id) else { return };
                 ConnectResponse::refused(conn.knows_read_only.then_some(false)).encode(&mut conn.out);
                 conn.stats.sent += 1;
                 self.end(id);

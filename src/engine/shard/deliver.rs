@@ -115,6 +115,10 @@ impl Shard {
             }
             return;
         }
+        if conn.phase == Phase::Ending {
+            // Nobody is answered there any more, and its lane no longer keeps step.
+            return;
+        }
         let arrived = conn.lane.delivered(entry.xid);
         match &entry.outcome {
             // The session lives elsewhere: no answer, as in ZooKeeper.
@@ -146,13 +150,18 @@ impl Shard {
         while let Some(conn) = self.conns.get(id) {
             let Some(pending) = conn.lane.released() else { return };
             match pending {
-                Pending::Read { xid, op, body, arrived } => {
+                Pending::Read { xid, op, body, arrived, .. } => {
                     if op == opcode::PING {
                         reply::bare(&mut conn.out, reply::PING_XID, self.desk.applied, Code::Ok);
                     } else {
                         reads::serve(&mut self.desk, conn, id, xid, op, &body);
                     }
                     self.replied(id, op, xid, arrived, now);
+                    if self.conns.get(id).is_some_and(|conn| conn.held() > limits::OUTPUT_MAX) {
+                        // The lane lets in what its answers weigh; they have grown since.
+                        self.drop_conn(id, "its answers are more than may be held");
+                        return;
+                    }
                 }
                 Pending::Refusal { xid, code, is_last } => {
                     reply::bare(&mut conn.out, xid, NO_ZXID, code);

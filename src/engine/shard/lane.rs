@@ -26,6 +26,8 @@ pub(super) enum Pending {
         op: i32,
         /// Its record.
         body: Box<[u8]>,
+        /// Bytes that its answer may have, as far as is known before the write.
+        weight: usize,
         /// When it came.
         arrived: Millis,
     },
@@ -65,8 +67,8 @@ impl Lane {
 
     /// Parks a request behind those before it.
     pub(super) fn park(&mut self, pending: Pending) {
-        if let Pending::Read { body, .. } = &pending {
-            self.bytes += body.len();
+        if let Pending::Read { body, weight, .. } = &pending {
+            self.bytes += body.len() + weight;
         }
         self.queue.push_back(pending);
     }
@@ -85,8 +87,8 @@ impl Lane {
             return None;
         }
         let pending = self.queue.pop_front()?;
-        if let Pending::Read { body, .. } = &pending {
-            self.bytes -= body.len();
+        if let Pending::Read { body, weight, .. } = &pending {
+            self.bytes -= body.len() + weight;
         }
         Some(pending)
     }
@@ -101,7 +103,7 @@ mod tests {
     }
 
     fn read(xid: i32) -> Pending {
-        Pending::Read { xid, op: 3, body: Box::new([0; 8]), arrived: Millis(0) }
+        Pending::Read { xid, op: 3, body: Box::new([0; 8]), weight: 5, arrived: Millis(0) }
     }
 
     #[test]
@@ -131,7 +133,8 @@ mod tests {
         assert!(lane.is_full());
         let mut lane = Lane::default();
         lane.park(write(0));
-        lane.park(Pending::Read { xid: 1, op: 3, body: vec![0; limits::LANE_BYTES_MAX].into(), arrived: Millis(0) });
+        let half = limits::LANE_BYTES_MAX / 2;
+        lane.park(Pending::Read { xid: 1, op: 3, body: vec![0; half].into(), weight: half, arrived: Millis(0) });
         assert!(lane.is_full());
     }
 

@@ -102,6 +102,8 @@ pub struct Shard {
     messages: Vec<Inward>,
     /// Sessions heard of since they were last sent inward.
     touched: Vec<ConnId>,
+    /// Sessions heard of as well, whose connections are gone.
+    touched_last: Vec<SessionId>,
     touch_now: bool,
     touched_at: Millis,
     swept_at: Millis,
@@ -129,6 +131,7 @@ impl Shard {
             train: Train::default(),
             messages: Vec::new(),
             touched: Vec::new(),
+            touched_last: Vec::new(),
             touch_now: false,
             touched_at: now.mono(),
             swept_at: now.mono(),
@@ -167,6 +170,9 @@ impl Shard {
     pub fn closed(&mut self, id: ConnId) {
         let Some(conn) = self.conns.remove(id) else { return };
         self.desk.watches.remove_watcher(WatcherId(id.slot));
+        if conn.is_touched {
+            self.touched_last.push(conn.session);
+        }
         if self.sessions.get(&conn.session) == Some(&id) {
             self.sessions.remove(&conn.session);
         }
@@ -231,9 +237,11 @@ impl Shard {
                 self.touch(self.stalled[i]);
             }
         }
-        if !self.touched.is_empty() && (self.touch_now || quarter_passed) {
+        let is_any_touched = !self.touched.is_empty() || !self.touched_last.is_empty();
+        if is_any_touched && (self.touch_now || quarter_passed) {
             self.touch_now = false;
-            let mut sessions = Vec::with_capacity(self.touched.len());
+            let mut sessions = mem::take(&mut self.touched_last);
+            sessions.reserve(self.touched.len());
             for id in self.touched.drain(..) {
                 if let Some(conn) = self.conns.get(id) {
                     conn.is_touched = false;

@@ -4,6 +4,7 @@ use super::Desk;
 use super::conn::Conn;
 use crate::auth;
 use crate::ground::ids::ConnId;
+use crate::ground::limits;
 use crate::proto::acl;
 use crate::proto::code::Code;
 use crate::proto::event;
@@ -18,6 +19,9 @@ use crate::proto::stat;
 use crate::tree::record::Record;
 use crate::watch::rewatch::{self, Rewatch};
 use crate::watch::{Kind, WatcherId};
+
+/// Largest answer to a multiRead, bytes. ZooKeeper has no limit, but its clients take no more than four times `jute.maxbuffer`.
+const REPLY_MAX: usize = limits::OUTPUT_MAX / 2;
 
 /// zxid of the events that setWatches makes.
 const NO_ZXID: i64 = -1;
@@ -47,6 +51,35 @@ pub(super) fn serve(desk: &mut Desk, conn: &mut Conn, id: ConnId, xid: i32, op: 
             reply::bare(&mut conn.out, xid, zxid, code);
         }
     }
+}
+
+/// Bytes that the answer to a read would have, roughly, if it were served now. It is parked behind a write, and all that is
+/// parked is answered at once.
+pub(super) fn weight(desk: &Desk, op: i32, body: &[u8]) -> usize {
+    let mut r = Reader::new(body);
+    match op {
+        opcode::GET_DATA | opcode::GET_CHILDREN | opcode::GET_CHILDREN2 => {
+            path_watch(&mut r).map_or(0, |ask| weight_of(desk, op, &ask.path))
+        }
+        opcode::MULTI_READ => {
+            let members = multi::decode_reads(&mut r).unwrap_or_default();
+            let weights = members.iter().map(|member| match member {
+                Read::Data(ask) => weight_of(desk, opcode::GET_DATA, &ask.path),
+                Read::Children(ask) => weight_of(desk, opcode::GET_CHILDREN, &ask.path),
+            });
+            weights.sum::<usize>().min(REPLY_MAX)
+        }
+        // Events repeat the paths, each with some thirty bytes around it.
+        opcode::SET_WATCHES => body.len() * 8,
+        _ => body.len(),
+    }
+}
+
+fn weight_of(desk: &Desk, op: i32, path: &str) -> usize {
+    /// Bytes of a child's name, more or less.
+    const NAME: usize = 64;
+    let Some(node) = desk.view.get(path) else { return 0 };
+    if op == opcode::GET_DATA { node.data_len() } else { usize::try_from(node.num_children()).unwrap_or(0) * NAME }
 }
 
 fn read(desk: &mut Desk, conn: &mut Conn, id: ConnId, op: i32, r: &mut Reader<'_>) -> Result<(), Code> {
@@ -143,8 +176,13 @@ fn get_children(desk: &Desk, conn: &mut Conn, ask: &PathWatch<'_>, with_stat: bo
 }
 
 fn multi_read(desk: &Desk, conn: &mut Conn, r: &mut Reader<'_>) -> Result<(), Code> {
-    for member in multi::decode_reads(r).map_err(|_| Code::MarshallingError)? {
+    let start = conn.out.len();
+    for mut member in multi::decode_reads(r).map_err(|_| Code::MarshallingError)? {
         let at = conn.out.len();
+        let (Read::Data(ask) | Read::Children(ask)) = &mut member;
+        if ask.path.is_empty() {
+            ask.path = path::ROOT.into();
+        }
         let result = match &member {
             Read::Data(ask) => {
                 MultiHeader { op: opcode::GET_DATA, done: false, err: 0 }.encode(&mut conn.out);
@@ -158,6 +196,10 @@ fn multi_read(desk: &Desk, conn: &mut Conn, r: &mut Reader<'_>) -> Result<(), Co
         if let Err(code) = result {
             conn.out.truncate(at);
             multi::encode_error(&mut conn.out, code.as_wire());
+        }
+        if conn.out.len() - start > REPLY_MAX {
+            // A few bytes a member may ask for all of a large znode.
+            return Err(Code::MarshallingError);
         }
     }
     MultiHeader::END.encode(&mut conn.out);

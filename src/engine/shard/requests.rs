@@ -157,10 +157,14 @@ impl Shard {
                 reply::bare(&mut conn.out, reply::PING_XID, self.desk.applied, Code::Ok);
                 self.replied(id, op, reply::PING_XID, now.mono(), now);
             }
-            Kind::Read => conn.lane.park(Pending::Read { xid, op, body: body.into(), arrived: now.mono() }),
+            Kind::Read => {
+                let weight = reads::weight(&self.desk, op, body);
+                conn.lane.park(Pending::Read { xid, op, body: body.into(), weight, arrived: now.mono() });
+            }
             Kind::Ping => {
                 self.touch_now = true;
-                conn.lane.park(Pending::Read { xid: reply::PING_XID, op, body: Box::default(), arrived: now.mono() });
+                let body = Box::default();
+                conn.lane.park(Pending::Read { xid: reply::PING_XID, op, body, weight: 0, arrived: now.mono() });
             }
             Kind::Write => {
                 conn.lane.park(Pending::Write { xid, arrived: now.mono() });

@@ -83,7 +83,6 @@ pub fn resolve(
         sasl_wanted,
         tcp_keepalive: given.bool("clientTcpKeepAlive")?,
         sessionless_timeout_ms: u64_of(given.int("nio.sessionlessCnxnTimeout")?),
-        global_outstanding_limit: u32_of(given.int("globalOutstandingLimit")?),
         segment_bytes: segment_bytes(given)?,
         flush: FlushConfig {
             method: flush_method(given)?,
@@ -93,7 +92,6 @@ pub fn resolve(
         },
         fsync_warning_ms: u64_of(given.int("fsync.warningthresholdms")?),
         tree_digest_enabled: given.bool("digest.enabled")?,
-        close_session_txn_enabled: given.bool("closeSessionTxn.enabled")?,
         shards: match over.shards {
             Some(n) => n,
             None => u16::try_from(given.int("shards")?).expect("the table bounds shards"),

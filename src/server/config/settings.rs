@@ -56,18 +56,14 @@ pub struct ServerConfig {
     pub tcp_keepalive: bool,
     /// How long a connection may stay without a session, milliseconds, at least 1.
     pub sessionless_timeout_ms: u64,
-    /// Requests in the server above which no more are read.
-    pub global_outstanding_limit: u32,
     /// Size of a log segment, bytes: a multiple of `limits::BLOCK`, at least `limits::SEGMENT_MIN`.
     pub segment_bytes: u64,
     /// How the log is made durable.
     pub flush: FlushConfig,
     /// A flush that takes longer is told, milliseconds.
     pub fsync_warning_ms: u64,
-    /// Whether transactions carry the digest of the tree, and it is checked.
+    /// Whether the digest of the tree that transactions carry is checked when the log is read back.
     pub tree_digest_enabled: bool,
-    /// Whether the transaction that closes a session lists the znodes it deletes.
-    pub close_session_txn_enabled: bool,
     /// Shards; 0 lets the plan of cores decide (`placement`).
     pub shards: u16,
     /// Where the sequencer runs.

@@ -128,7 +128,7 @@ pub const TABLE: &[Key] = &[
     // Limits and throttles.
     bare(works("jute.maxbuffer", Int(1024, limits::FRAME_MAX_CEILING as i64), "0xfffff")),
     none("jute.maxbuffer.extrasize", "records the server itself wrote are read whatever their slack"),
-    works("globalOutstandingLimit", Int(1, I32), "1000"),
+    none("globalOutstandingLimit", "requests inside the server are bounded for each connection and each shard"),
     later("request_throttle_max_requests", THROTTLE),
     later("request_throttle_stall_time", THROTTLE),
     later("request_throttle_drop_stale", THROTTLE),
@@ -174,7 +174,7 @@ pub const TABLE: &[Key] = &[
     works("datadir.autocreate", Bool, "true"),
     later("db.autocreate", ENSEMBLE),
     works("digest.enabled", Bool, "true"),
-    works("closeSessionTxn.enabled", Bool, "true"),
+    none("closeSessionTxn.enabled", "the transaction that closes a session always lists the znodes it deletes"),
     later("serializeLastProcessedZxid.enabled", IMAGES),
     // Sessions, node types, watches.
     later_as("localSessionsEnabled", ENSEMBLE, Bool),

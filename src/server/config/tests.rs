@@ -44,7 +44,7 @@ fn without_a_file_it_keeps_to_this_machine() {
     assert_eq!((&c.data_dir, &c.data_log_dir), (&PathBuf::from("./ringkeeper-data"), &PathBuf::from("./ringkeeper-data")));
     assert_eq!((c.tick_time_ms, c.min_session_timeout_ms, c.max_session_timeout_ms), (3000, 6000, 60000));
     assert_eq!((c.max_client_cnxns, c.max_cnxns, c.listen_backlog), (60, 0, None));
-    assert_eq!((c.jute_maxbuffer, c.global_outstanding_limit), (limits::FRAME_MAX_DEFAULT, 1000));
+    assert_eq!(c.jute_maxbuffer, limits::FRAME_MAX_DEFAULT);
     assert_eq!((c.segment_bytes, c.sessionless_timeout_ms), (limits::SEGMENT_DEFAULT as u64, 10_000));
     assert_eq!(
         (c.flush.method, c.flush.flights, c.flush.linger_micros, c.flush.batch_bytes),
@@ -53,7 +53,7 @@ fn without_a_file_it_keeps_to_this_machine() {
     assert_eq!((c.shards, c.sequencer_placement, c.pin), (0, SequencerPlacement::Auto, Pin::Auto));
     assert_eq!((c.spin_micros, c.log_warn_bytes, c.io_memory_bytes), (0, 8 << 30, 1 << 20));
     assert!(c.four_letter_words.allows("srvr") && !c.four_letter_words.allows("ruok") && !c.four_letter_words.allows("isro"));
-    assert!(c.data_dir_autocreate && c.digest_auth_enabled && c.tree_digest_enabled && c.close_session_txn_enabled);
+    assert!(c.data_dir_autocreate && c.digest_auth_enabled && c.tree_digest_enabled);
     assert!(!c.skip_acl && !c.readonlymode && !c.tcp_keepalive && !c.client_dual_stack);
     assert_eq!((c.my_id.0, c.session_server_id, c.conf_server_id, c.fsync_warning_ms), (1, 1, 0, 1000));
     assert!(c.super_digest.is_none() && loaded.notices.is_empty());
@@ -75,13 +75,11 @@ fn every_working_key_has_its_effect() {
         ("clientPortListenBacklog", "8"),
         ("clientTcpKeepAlive", "true"),
         ("nio.sessionlessCnxnTimeout", "9"),
-        ("globalOutstandingLimit", "10"),
         ("preAllocSize", "32768"),
         ("forceSync", "no"),
         ("fsync.warningthresholdms", "11"),
         ("datadir.autocreate", "false"),
         ("digest.enabled", "False"),
-        ("closeSessionTxn.enabled", "false"),
         ("DigestAuthenticationProvider.superDigest", "super:abc"),
         ("DigestAuthenticationProvider.enabled", "false"),
         ("skipACL", "yes"),
