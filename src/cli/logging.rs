@@ -7,8 +7,9 @@ use tracing_subscriber::filter::ParseError;
 /// The variable that is read where there is no `--log-level`.
 pub const VARIABLE: &str = "RINGKEEPER_LOG";
 
-/// Quiet but for what is wrong, and for the keys of a configuration that have no effect.
-const DEFAULT: &str = "warn,ringkeeper::config=info";
+/// Quiet but for what is wrong, and for the keys of a configuration that have no effect. What glommio says of buffers that it could
+/// not register takes five lines an executor; boot says it in one.
+const DEFAULT: &str = "warn,ringkeeper::config=info,glommio_ng::sys::uring=error";
 
 /// The filter for a level (of our own lines; libraries stay at `warn`, or below it with us), or for directives as they are.
 fn filter(asked: Option<&str>) -> Result<EnvFilter, ParseError> {
@@ -29,6 +30,8 @@ pub fn start(flag: Option<&str>) -> Result<(), String> {
     let filter = filter(asked).map_err(|e| format!("{name}: {e}; use off, error, warn, info, debug or trace"))?;
     let colours = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    // A line that cannot be written is lost. To tell of that on standard error as well would be a panic, so the server's end.
+    let log = log.log_internal_errors(false);
     log.try_init().map_err(|e| e.to_string())
 }
 
@@ -39,8 +42,8 @@ mod tests {
     #[test]
     fn levels_and_directives() {
         let cases = [
-            (None, "ringkeeper::config=info,warn"),
-            (Some(""), "ringkeeper::config=info,warn"),
+            (None, "glommio_ng::sys::uring=error,ringkeeper::config=info,warn"),
+            (Some(""), "glommio_ng::sys::uring=error,ringkeeper::config=info,warn"),
             (Some("debug"), "ringkeeper=debug,warn"),
             (Some("error"), "error"),
             (Some("glommio=trace,info"), "glommio=trace,info"),

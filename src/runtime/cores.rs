@@ -5,6 +5,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -19,6 +20,12 @@ pub enum CoresError {
     /// The kernel refuses io_uring.
     #[error("io_uring is not to be had ({0}): {1}")]
     NoRing(std::io::Error, &'static str),
+    /// Less memory may be locked than any executor needs.
+    #[error(
+        "locked memory is limited to {0} KiB, and an executor needs {min} KiB: raise the limit (ulimit -l, LimitMEMLOCK=)",
+        min = MEMLOCK_MIN >> 10
+    )]
+    LittleMemory(u64),
     /// An executor did not start.
     #[error("cannot start executor {0}: {1}")]
     Start(String, String),
@@ -36,8 +43,21 @@ const TICKS_A_WAKE: u64 = 4;
 /// Least locked memory that an executor's rings and buffers need, bytes.
 const IO_MEMORY_MIN: usize = 64 << 10;
 
-/// Asks the kernel for a ring, so that a server that cannot have one says so before anything starts.
+/// Limit of locked memory below which glommio starts no executor, bytes.
+const MEMLOCK_MIN: u64 = 512 << 10;
+
+/// Asks the kernel for a ring, so that a server that cannot have one says so before anything starts. Takes all the locked
+/// memory that the system allows.
 pub fn check_ring() -> Result<(), CoresError> {
+    if let Ok((soft, hard)) = rlimit::Resource::MEMLOCK.get() {
+        if soft < hard {
+            // Where this fails the lower limit counts.
+            let _ = rlimit::Resource::MEMLOCK.set(hard, hard);
+        }
+        if hard < MEMLOCK_MIN {
+            return Err(CoresError::LittleMemory(hard >> 10));
+        }
+    }
     io_uring::IoUring::new(8).map(drop).map_err(|error| {
         let advice = match error.raw_os_error() {
             Some(code) if code == rustix::io::Errno::NOSYS.raw_os_error() => {
@@ -55,23 +75,58 @@ pub fn check_ring() -> Result<(), CoresError> {
     })
 }
 
-/// Registered I/O memory for each of `executors` executors: what was asked for, or less where the limit of locked memory does
-/// not allow it (each registers its share three times). The second value is the line to say then.
+/// Registered I/O memory for each of `executors` executors, bytes: what was asked for, or less where the limit of locked memory
+/// does not allow it (each registers its share three times).
 #[must_use]
-pub fn io_memory(wanted: usize, executors: usize, is_root: bool) -> (usize, Option<String>) {
-    let Ok((soft, _)) = rlimit::Resource::MEMLOCK.get() else { return (IO_MEMORY_MIN, None) };
+pub fn io_memory(wanted: usize, executors: usize, is_root: bool) -> usize {
+    let Ok((soft, _)) = rlimit::Resource::MEMLOCK.get() else { return IO_MEMORY_MIN };
     let needed = 3 * wanted as u64 * executors as u64;
     if is_root || soft >= needed {
-        return (wanted, None);
+        return wanted;
     }
     let each = usize::try_from(soft / (3 * executors as u64).max(1)).unwrap_or(IO_MEMORY_MIN);
-    let granted = (each / 2).clamp(IO_MEMORY_MIN, wanted).next_power_of_two().min(wanted).max(IO_MEMORY_MIN);
-    let line = format!(
-        "locked memory is limited to {} KiB: log writes go without registered buffers; raise it to {} KiB (ulimit -l, LimitMEMLOCK=) for the best latency",
-        soft >> 10,
-        needed >> 10
-    );
-    (granted, Some(line))
+    (each / 2).clamp(IO_MEMORY_MIN, wanted).next_power_of_two().min(wanted).max(IO_MEMORY_MIN)
+}
+
+/// The line to say when `executors` executors run and have registered less than `wanted` bytes each. The kernel is asked:
+/// all processes of a user share one limit, so it may be used up where it looks wide enough.
+#[must_use]
+pub fn short_of_memory(wanted: usize, executors: usize) -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let pinned: u64 = status.lines().find_map(|line| line.strip_prefix("VmPin:"))?.split_whitespace().next()?.parse().ok()?;
+    let needed = 3 * wanted as u64 * executors as u64;
+    let (soft, _) = rlimit::Resource::MEMLOCK.get().ok()?;
+    (pinned << 10 < needed).then(|| {
+        format!(
+            "locked memory is limited to {} KiB for all processes of this user: {pinned} of {} KiB of I/O buffers are registered, \
+             which makes log writes slower; raise the limit to {} KiB or more (ulimit -l, LimitMEMLOCK=)",
+            soft >> 10,
+            needed >> 10,
+            needed >> 10
+        )
+    })
+}
+
+/// Lets go of huge pages until it is dropped: the kernel counts a registered buffer by the pages it lies on, and one in a huge
+/// page counts, against the limit of locked memory, as all of it.
+pub struct SmallPages(bool);
+
+impl SmallPages {
+    /// From now on.
+    #[must_use]
+    pub fn begin() -> Self {
+        let were = rustix::thread::transparent_huge_pages_are_disabled().unwrap_or(true);
+        Self(!were && rustix::thread::disable_transparent_huge_pages(true).is_ok())
+    }
+}
+
+impl Drop for SmallPages {
+    fn drop(&mut self) {
+        if self.0 {
+            // What could be switched off can be switched on.
+            let _ = rustix::thread::disable_transparent_huge_pages(false);
+        }
+    }
 }
 
 /// Beats of one executor: a counter that stands still when the executor does.
@@ -145,7 +200,7 @@ impl Breath {
     }
 }
 
-/// Starts an executor on a thread of its own. `pin` names its core.
+/// Starts an executor on a thread of its own, and returns when it runs. `pin` names its core.
 pub fn start<F, G>(
     name: &str,
     pin: Option<usize>,
@@ -158,12 +213,23 @@ where
     F: Future<Output = ()> + 'static,
 {
     let placement = pin.map_or(Placement::Unbound, Placement::Fixed);
-    LocalExecutorBuilder::new(placement)
+    let (runs, running) = mpsc::channel();
+    let failed = |error: String| CoresError::Start(name.to_owned(), error);
+    let executor = LocalExecutorBuilder::new(placement)
         .name(name)
         .io_memory(io_memory)
         .spin_before_park(spin)
-        .spawn(main)
-        .map_err(|error| CoresError::Start(name.to_owned(), error.to_string()))
+        .spawn(move || {
+            // Whoever starts an executor waits for this.
+            let _ = runs.send(());
+            main()
+        })
+        .map_err(|error| failed(error.to_string()))?;
+    // An executor makes its rings on its own thread. Where it cannot, this closure is dropped without having run.
+    if running.recv().is_err() {
+        return Err(failed(executor.join().map_or_else(|error| error.to_string(), |()| "it ended at once".to_owned())));
+    }
+    Ok(executor)
 }
 
 /// Runs a future beside the one that asks, until its executor ends. It is first polled at once, inside this call.
@@ -245,10 +311,15 @@ mod tests {
     }
 
     #[test]
-    fn little_locked_memory_means_small_buffers_and_a_line() {
-        let (all, line) = io_memory(1 << 20, 2, true);
-        assert_eq!((all, line), (1 << 20, None));
-        let (granted, _) = io_memory(1 << 30, 4, false);
+    fn little_locked_memory_means_small_buffers() {
+        assert_eq!(io_memory(1 << 20, 2, true), 1 << 20);
+        let granted = io_memory(1 << 30, 4, false);
         assert!((IO_MEMORY_MIN..=1 << 30).contains(&granted) && granted.is_power_of_two());
+    }
+
+    #[test]
+    fn an_executor_that_cannot_run_is_told_at_its_start() {
+        let error = start("rk-test", Some(usize::MAX), IO_MEMORY_MIN, Duration::ZERO, || async {}).unwrap_err();
+        assert!(error.to_string().starts_with("cannot start executor rk-test: "), "{error}");
     }
 }

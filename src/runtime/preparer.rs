@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -26,14 +26,26 @@ pub struct PreparerConfig {
     pub warn_bytes: u64,
 }
 
-type Made = Result<SegmentStart, DiskError>;
+/// What the thread has made, and why it makes no more.
+#[derive(Default)]
+struct Made {
+    segments: VecDeque<SegmentStart>,
+    /// The last attempt's failure; the next success clears it.
+    failure: Option<DiskError>,
+}
+
+/// What both ends know.
+#[derive(Default)]
+struct Shared {
+    made: Mutex<Made>,
+    /// Set while the log waits for a segment: then the thread does not pause.
+    is_urgent: AtomicBool,
+}
 
 /// The sequencer's end: asks for the next segment, and gets it when it is ready.
 pub struct Preparer {
     orders: Sender<u64>,
-    /// Set while the log waits for a segment: then the thread does not pause.
-    is_urgent: Arc<AtomicBool>,
-    made: Arc<Mutex<VecDeque<Made>>>,
+    shared: Arc<Shared>,
     ready: VecDeque<SegmentStart>,
     next: u64,
     ordered: usize,
@@ -48,6 +60,9 @@ const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// Segments kept ready beyond the one in use.
 const AHEAD: usize = 2;
 
+/// How long the thread waits before it tries again what has failed.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
 impl Preparer {
     /// Starts the thread. `spares` are prepared already; `active` is the segment in use.
     pub fn start(
@@ -58,53 +73,83 @@ impl Preparer {
         common: Arc<Common>,
     ) -> std::io::Result<Self> {
         let (orders, inbox) = mpsc::channel();
-        let made = Arc::new(Mutex::new(VecDeque::new()));
-        let results = Arc::clone(&made);
-        let is_urgent = Arc::new(AtomicBool::new(false));
-        let urgent = Arc::clone(&is_urgent);
-        thread::Builder::new().name("rk-preparer".to_owned()).spawn(move || {
-            let mut warn_at = config.warn_bytes;
-            // Ends when the sequencer is gone.
-            while let Ok(number) = inbox.recv() {
-                let result = prepare(&config, number, clock, &urgent);
-                tell_of_size(&config, number, &mut warn_at);
-                let failed = result.is_err();
-                results.lock().unwrap_or_else(PoisonError::into_inner).push_back(result);
-                common.ring_sequencer();
-                if failed {
-                    return;
-                }
-            }
-        })?;
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        thread::Builder::new().name("rk-preparer".to_owned()).spawn(move || work(&config, &inbox, clock, &theirs, &common))?;
         let next = spares.last().map_or(active, |spare| spare.number) + 1;
-        let mut preparer = Self { orders, is_urgent, made, ready: spares.into(), next, ordered: 0 };
+        let mut preparer = Self { orders, shared, ready: spares.into(), next, ordered: 0 };
         preparer.order();
         Ok(preparer)
     }
 
     fn order(&mut self) {
         while self.ready.len() + self.ordered < AHEAD {
-            // A thread that is gone has left its error where `take` finds it.
+            // The thread lives for as long as this end.
             let _ = self.orders.send(self.next);
             self.next += 1;
             self.ordered += 1;
         }
     }
 
-    /// The next segment, if one is ready.
+    /// The next segment, if one is ready. An error says that there is none, and that making one has failed.
     pub fn take(&mut self) -> Result<Option<SegmentStart>, DiskError> {
         if self.ready.is_empty() {
-            let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-            while let Some(result) = made.pop_front() {
-                self.ready.push_back(result?);
-                self.ordered -= 1;
+            let mut made = self.shared.made.lock().unwrap_or_else(PoisonError::into_inner);
+            self.ordered -= made.segments.len();
+            self.ready.append(&mut made.segments);
+            if self.ready.is_empty()
+                && let Some(failure) = made.failure.take()
+            {
+                return Err(failure);
             }
         }
         let next = self.ready.pop_front();
         // The last one in hand is gone, or there was none: no more pauses until there is.
-        self.is_urgent.store(self.ready.is_empty(), Ordering::Release);
+        self.shared.is_urgent.store(self.ready.is_empty(), Ordering::Release);
         self.order();
         Ok(next)
+    }
+}
+
+/// Makes what is ordered, until the sequencer is gone. What fails is tried again: there may be room before it is needed.
+fn work(config: &PreparerConfig, inbox: &Receiver<u64>, clock: Clock, shared: &Shared, common: &Common) {
+    let mut warn_at = config.warn_bytes;
+    let mut is_told = false;
+    let mut orders = VecDeque::new();
+    loop {
+        let order = if orders.is_empty() { inbox.recv().map_err(RecvTimeoutError::from) } else { inbox.recv_timeout(TRY_AGAIN) };
+        match order {
+            Ok(number) => orders.push_back(number),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        while let Some(&number) = orders.front() {
+            let result = prepare(config, number, clock, &shared.is_urgent);
+            if !is_told {
+                tell_of_size(config, number, &mut warn_at);
+            }
+            let mut made = shared.made.lock().unwrap_or_else(PoisonError::into_inner);
+            match result {
+                Ok(segment) => {
+                    orders.pop_front();
+                    made.segments.push_back(segment);
+                    made.failure = None;
+                    is_told = false;
+                    common.ring_sequencer();
+                }
+                Err(error) => {
+                    if !is_told {
+                        tracing::error!(
+                            "{error}: the server stops when the segments that are ready are full, unless this is mended"
+                        );
+                    }
+                    is_told = true;
+                    made.failure = Some(error);
+                    common.ring_sequencer();
+                    break;
+                }
+            }
+        }
     }
 }
 
@@ -113,7 +158,7 @@ pub fn salt() -> std::io::Result<u64> {
     getrandom::u64().map_err(|error| std::io::Error::other(error.to_string()))
 }
 
-fn prepare(config: &PreparerConfig, number: u64, clock: Clock, urgent: &AtomicBool) -> Made {
+fn prepare(config: &PreparerConfig, number: u64, clock: Clock, urgent: &AtomicBool) -> Result<SegmentStart, DiskError> {
     let salt = salt().map_err(|source| DiskError::random(&config.dir, source))?;
     let start = SegmentStart { number, salt, size: config.segment_size };
     // Zeros share the drive with the log's flushes, so the drive is left alone for most of the time.

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -213,6 +214,7 @@ impl Loop {
 
 /// Ends the process: the log cannot be trusted to take another byte.
 pub fn fatal(line: &str) -> ! {
-    eprintln!("ringkeeper: {line}");
+    // Whether or not anybody listens.
+    let _ = writeln!(std::io::stderr().lock(), "ringkeeper: {line}");
     std::process::exit(1);
 }

@@ -1,6 +1,7 @@
 //! Boot: from a configuration to a server that serves, and from a signal to a clean stop.
 
 use std::cell::Cell;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -25,7 +26,7 @@ use crate::engine::shard::{Shard, ShardConfig, Words};
 use crate::ground::ids::{ServerId, ShardId, Zxid};
 use crate::runtime::acceptor::{Acceptor, Doorway, Inbox};
 use crate::runtime::clock::Clock;
-use crate::runtime::cores::{self, Executor, Heartbeat, Tick};
+use crate::runtime::cores::{self, Executor, Heartbeat, SmallPages, Tick};
 use crate::runtime::disk::{FlushMethod, LogDir};
 use crate::runtime::mesh::{self, Common};
 use crate::runtime::preparer::{Preparer, PreparerConfig};
@@ -58,7 +59,7 @@ pub fn serve(config: ServerConfig, notices: Vec<Notice>) -> ExitCode {
     match run(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(line) => {
-            eprintln!("ringkeeper: {line}");
+            tell(&format!("ringkeeper: {line}"));
             ExitCode::FAILURE
         }
     }
@@ -99,10 +100,15 @@ fn run(config: &ServerConfig) -> Result<(), Failed> {
     let address = listener.local_addr().map_err(|error| format!("cannot tell the listener's address: {error}"))?;
     let plan = plan(&Cores::of_this_process(), config.shards, config.sequencer_placement, config.pin);
     let running = start(config, &plan, &dir, recovered, auth, seeds, clock, (listener, address))?;
-    eprintln!("ready: {} standalone, {} shard(s), zxid {zxid}", shown(config, address), plan.shards);
+    tell(&format!("ready: {} standalone, {} shard(s), zxid {zxid}", shown(config, address), plan.shards));
     watch(&signals, &running.heartbeats);
     stop(running);
     Ok(())
+}
+
+/// One line for whoever started the server, if they still listen.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// The address as configured, with the port that was bound.
@@ -161,10 +167,8 @@ fn start(
     let inboxes: Vec<_> = (0..plan.shards).map(|_| Arc::new(Inbox::default())).collect();
     let words: Arc<dyn Words> = Arc::new(Spoken(Admin::new(facts(config, dir.path(), address))));
     let executors_count = plan.shards + usize::from(plan.sequencer == Placed::Own);
-    let (io_memory, line) = cores::io_memory(config.io_memory_bytes, executors_count, rustix::process::geteuid().is_root());
-    if let Some(line) = line {
-        tracing::warn!("{line}");
-    }
+    let io_memory = cores::io_memory(config.io_memory_bytes, executors_count, rustix::process::geteuid().is_root());
+    let small_pages = SmallPages::begin();
     let spin = Duration::from_micros(config.spin_micros);
     let mut executors = Vec::new();
     let mut heartbeats = Vec::new();
@@ -194,6 +198,10 @@ fn start(
         heartbeats.push(heartbeat.clone());
         let pin = plan.pins.as_ref().map(|pins| pins.sequencer);
         executors.push(executor("rk-sequencer", pin, io_memory, spin, heartbeat, None, Some(setup))?);
+    }
+    drop(small_pages);
+    if let Some(line) = cores::short_of_memory(config.io_memory_bytes, executors_count) {
+        tracing::warn!("{line}");
     }
     let acceptor = Acceptor::start(listener, doorway, inboxes, Arc::clone(&common))
         .map_err(|error| format!("cannot accept clients: {error}"))?;
@@ -302,13 +310,23 @@ fn bind_to(address: SocketAddr, config: &ServerConfig) -> std::io::Result<Socket
     Ok(socket)
 }
 
+/// Those that end the server come out of the receiver. SIGHUP is what daemons are told to read their configuration again by, and
+/// must not end this one; SIGXFSZ would end it before the write that has failed could be told.
 fn listen_for_signals() -> Result<Receiver<i32>, Failed> {
     let (sender, receiver) = mpsc::channel();
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot listen for signals: {error}"))?;
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGXFSZ]).map_err(|error| format!("cannot listen for signals: {error}"))?;
     std::thread::Builder::new()
         .name("rk-signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
+                if signal == SIGXFSZ {
+                    continue;
+                }
+                if signal == SIGHUP {
+                    tracing::warn!("SIGHUP: the configuration cannot be read again while the server runs; restart it for that");
+                    continue;
+                }
                 if sender.send(signal).is_err() {
                     return;
                 }

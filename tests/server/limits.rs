@@ -1,0 +1,181 @@
+//! Limits: files that may not grow and disks that are full. The server ends with one line, and what it acknowledged is there.
+
+use std::path::Path;
+use std::process::Command;
+
+use ringkeeper::client::ask::{Ask, CreateMode};
+use ringkeeper::client::blocking::{Client, ClientError};
+use ringkeeper::proto::acl::Acl;
+
+use super::harness::{PATIENCE, Server, Setup, both, directory, eventually};
+
+both!(
+    a_log_that_cannot_be_written_ends_the_server,
+    a_full_disk_ends_the_server_and_room_brings_it_back,
+    room_that_is_made_in_time_saves_the_server,
+);
+
+/// Bytes of data of each znode.
+const DATA: usize = 64 << 10;
+
+/// Creates znodes, some at a time, until the server is gone or `most` are there; returns how many were acknowledged.
+fn fill(client: &mut Client, from: usize, most: usize) -> usize {
+    let acl = [Acl::open()];
+    let data = vec![b'f'; DATA];
+    let mut sent = from;
+    let mut acknowledged = from;
+    while acknowledged < most {
+        while sent < acknowledged + 16 {
+            let path = format!("/f{sent:06}");
+            let ask = Ask::Create { path: &path, data: Some(&data), acl: &acl, mode: CreateMode::Persistent };
+            if client.submit(&ask).is_err() {
+                return acknowledged;
+            }
+            sent += 1;
+        }
+        match client.next_reply() {
+            Ok(reply) => {
+                reply.result.unwrap();
+                acknowledged += 1;
+            }
+            Err(ClientError::Closed) => return acknowledged,
+            Err(error) => panic!("after {acknowledged} answers: {error}"),
+        }
+    }
+    acknowledged
+}
+
+/// All of the first `count` are there and whole.
+fn are_there(server: &Server, count: usize) {
+    let mut client = server.client();
+    for i in 0..count {
+        client.submit(&Ask::GetData { path: &format!("/f{i:06}"), watch: false }).unwrap();
+        if i % 64 == 63 || i == count - 1 {
+            while client.pending() > 0 {
+                client.next_reply().unwrap().result.unwrap_or_else(|error| panic!("one of the first {i} of {count}: {error}"));
+            }
+        }
+    }
+}
+
+/// Writes of the log fail in the middle of a segment.
+fn a_log_that_cannot_be_written_ends_the_server(shards: &[&str]) {
+    let directory = directory();
+    let setup = Setup::new(directory.path(), shards);
+    let server = setup.start();
+    // So that all segments that are made ahead are there before the limit is.
+    let third = directory.path().join("data/log/log.0000000000000003");
+    eventually("the third segment", || third.exists().then_some(()));
+    server.stop();
+    // Blocks of 512 bytes, as the standard has it for sh.
+    let mut server = setup.clone().limited("ulimit -f 8192").start();
+    let mut client = server.client();
+    let count = fill(&mut client, 0, 100_000);
+    assert!((30..100).contains(&count), "4 MiB of 64 KiB each, and {count} were acknowledged");
+    assert_eq!(server.end().code(), Some(1));
+    let said = server.said();
+    let last = one_line_at_the_end(&said);
+    // A batch may have been written up to the limit.
+    assert!(last.contains("cannot write the log "), "{last}");
+    assert!(last.contains("File too large") || last.contains(" bytes at offset "), "{last}");
+    assert!(last.ends_with(": stopping, acknowledged data is intact"), "{last}");
+    let server = setup.start();
+    are_there(&server, count);
+    server.stop();
+}
+
+fn one_line_at_the_end(said: &[String]) -> &str {
+    let last = said.last().unwrap();
+    assert!(
+        last.starts_with("ringkeeper: ") && said.iter().filter(|line| line.starts_with("ringkeeper: ")).count() == 1,
+        "{said:#?}"
+    );
+    assert!(!said.iter().any(|line| line.contains("panicked")), "{said:#?}");
+    last
+}
+
+/// A small file system of its own, in a namespace that ends with the shell in it: the server fills it and ends, it is made
+/// larger, the server starts again.
+fn a_full_disk_ends_the_server_and_room_brings_it_back(shards: &[&str]) {
+    let directory = directory();
+    let Some(unshare) = namespace(directory.path()) else { return };
+    let data = directory.path().join("data").display().to_string();
+    std::fs::create_dir(&data).unwrap();
+    // One segment in use, one ahead, and no room for another.
+    let script = format!(
+        "mount -t tmpfs -o size=44m tmpfs '{data}' || exit 99
+         \"$@\"
+         echo \"ended with $?\" >&2
+         mount -o remount,size=400m '{data}' || exit 99
+         exec \"$@\""
+    );
+    let words: Vec<&str> = unshare.iter().map(String::as_str).chain(["sh", "-c", &script, "sh"]).collect();
+    let mut server = Setup::new(directory.path(), shards).wrapped(&words).start();
+    let mut client = server.client();
+    let count = fill(&mut client, 0, 100_000);
+    assert!((300..500).contains(&count), "two segments of 16 MiB, and {count} were acknowledged");
+    let line = server.wait_for_line("ringkeeper: ");
+    assert!(line.contains("No space left on device") && line.ends_with(": stopping, acknowledged data is intact"), "{line}");
+    server.wait_for_line("ended with 1");
+    let ready = eventually("the second start", || {
+        server.check();
+        server.lines().into_iter().filter(|line| line.starts_with("ready: ")).nth(1)
+    });
+    server.address = ready.split(' ').nth(1).unwrap().parse().unwrap();
+    are_there(&server, count);
+    let mut client = Client::connect(server.address, 30_000, PATIENCE).unwrap();
+    let more = count + 200;
+    // What was on its way when the disk was full may have been written.
+    let from = count + 64;
+    assert_eq!(fill(&mut client, from, from + 200), from + 200);
+    are_there(&server, count);
+    assert!(client.exists(&format!("/f{more:06}"), false).unwrap().is_some());
+    server.stop();
+}
+
+/// The next segment finds no room, and is made when there is some, before the log needs it.
+fn room_that_is_made_in_time_saves_the_server(shards: &[&str]) {
+    let directory = directory();
+    let Some(unshare) = namespace(directory.path()) else { return };
+    let data = directory.path().join("data").display().to_string();
+    std::fs::create_dir(&data).unwrap();
+    // Room for three segments beside the other file, and for five without it.
+    let script = format!(
+        "mount -t tmpfs -o size=92m tmpfs '{data}' && dd if=/dev/zero of='{data}/other' bs=1M count=40 status=none || exit 99
+         exec \"$@\""
+    );
+    let words: Vec<&str> = unshare.iter().map(String::as_str).chain(["sh", "-c", &script, "sh"]).collect();
+    let mut server = Setup::new(directory.path(), shards).wrapped(&words).start();
+    let mut client = server.client();
+    // Into the second segment, so that a fourth is wanted.
+    assert_eq!(fill(&mut client, 0, 300), 300);
+    let line = server.wait_for_line("ERROR");
+    assert!(line.contains("No space left on device") && line.contains("unless this is mended"), "{line}");
+    std::fs::remove_file(format!("/proc/{}/root{data}/other", server.id())).unwrap();
+    let mut client = server.client();
+    assert_eq!(fill(&mut client, 400, 800), 800);
+    server.check();
+    assert_eq!(server.lines().iter().filter(|line| line.contains("ERROR")).count(), 1, "it is told once");
+    server.stop();
+}
+
+/// The words that give a command its own mounts, where this user may make some. Where not, this is said: neither root nor user
+/// namespaces, or a kernel whose file systems in memory refuse O_DIRECT. The limit of file sizes is then all that fails a write.
+fn namespace(directory: &Path) -> Option<Vec<String>> {
+    let mount = directory.join("try");
+    std::fs::create_dir(&mount).unwrap();
+    let probe = format!(
+        "mount -t tmpfs -o size=1m tmpfs '{0}' && dd if=/dev/zero of='{0}/x' bs=4096 count=1 oflag=direct",
+        mount.display()
+    );
+    let found = [&["unshare", "-m"][..], &["unshare", "-rm"]]
+        .into_iter()
+        .find(|words| {
+            Command::new(words[0]).args(&words[1..]).args(["sh", "-c", &probe]).output().is_ok_and(|out| out.status.success())
+        })
+        .map(|words| words.iter().map(|word| (*word).to_owned()).collect());
+    if found.is_none() {
+        println!("no file system can be mounted here by this user: a full disk is not tried");
+    }
+    found
+}

@@ -1,0 +1,15 @@
+//! Server: the binary as its operators meet it. Starts, stops, crashes, limits, sockets and signals, process by process.
+//!
+//!   cargo test --test server
+//!
+//! Nothing here needs privileges. Where the tests run as root, some of them put them off first.
+
+mod connections;
+mod durable;
+mod harness;
+mod limits;
+mod sessions;
+mod settings;
+mod start;
+mod stop;
+mod words;
