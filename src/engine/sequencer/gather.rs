@@ -37,9 +37,9 @@ impl Gathers {
         (self.next, word)
     }
 
-    pub(super) fn part(&mut self, number: u64, part: Box<ShardCensus>) -> Option<(Ticket, Word, Census)> {
+    pub(super) fn part(&mut self, number: u64, part: ShardCensus) -> Option<(Ticket, Word, Census)> {
         let gather = self.open.get_mut(&number)?;
-        gather.parts.push(*part);
+        gather.parts.push(part);
         if gather.parts.len() < usize::from(self.shards) {
             return None;
         }
