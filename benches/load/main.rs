@@ -8,6 +8,7 @@
 
 mod echo;
 mod requests;
+mod stay;
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -34,6 +35,10 @@ enum Workload {
     Read,
     Set,
     Mixed,
+    /// Create --nodes znodes with paths of 33 bytes, a thousand to a parent, and leave them there.
+    Create,
+    /// Sessions that send nothing but pings, three in a timeout, for --seconds.
+    Idle,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -78,6 +83,9 @@ struct Options {
     /// Spacing of arrivals in the open loop.
     #[arg(long, value_enum, default_value = "poisson")]
     arrivals: Arrivals,
+    /// Session timeout of the idle workload, ms.
+    #[arg(long, default_value_t = 10_000)]
+    timeout_ms: i32,
     /// Seed of the choice of znodes and of the arrivals.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -483,6 +491,11 @@ fn work(o: &Options) -> Result<(), Failure> {
         return Ok(());
     }
     let server = o.server.to_socket_addrs()?.next().ok_or("the server has no address")?;
+    match o.workload {
+        Workload::Create => return stay::create(server, o.nodes, o.value_size),
+        Workload::Idle => return stay::idle(server, o.connections, o.timeout_ms, o.seconds),
+        _ => {}
+    }
     if o.setup {
         furnish(o, server, true)?;
     }

@@ -65,7 +65,7 @@ impl Requests {
             request(&mut sets, &Ask::SetData { path: &path, data: Some(&value), version: -1 });
         }
         let ratio = match o.workload {
-            Workload::Read => 1.0,
+            Workload::Read | Workload::Create | Workload::Idle => 1.0,
             Workload::Set => 0.0,
             Workload::Mixed => o.read_ratio.clamp(0.0, 1.0),
         };
