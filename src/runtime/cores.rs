@@ -35,7 +35,7 @@ pub enum CoresError {
 const TICK: Duration = Duration::from_millis(5);
 
 /// The same while nothing happens.
-const IDLE_TICK: Duration = Duration::from_millis(25);
+const IDLE_TICK: Duration = Duration::from_millis(50);
 
 /// An executor is busy that has a turn to make in so many milliseconds, or more often.
 const STIR_MS: u128 = 1;
