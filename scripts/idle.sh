@@ -19,9 +19,9 @@ for shards in default 4; do
   start_server "${arguments[@]}"
   sleep 8 # The segments that are made ahead are made.
   judge "no session, $shards shards" "$(percent sleep 10)" % "$limit"
-  "$load" --server "$address" --workload idle --connections 1000 --timeout-ms 10000 --seconds $((seconds + 10)) > "$work/idle" &
+  "$load" --server "$address" --workload idle --connections 1000 --timeout-ms 10000 --seconds $((seconds + 6)) > "$work/idle" &
   load_pid=$!
-  sleep 5 # The sessions are open.
+  sleep 8 # The sessions are open.
   judge "1,000 idle sessions, $shards shards" "$(percent sleep "$seconds")" % "$limit"
   wait "$load_pid"
   load_pid=

@@ -353,7 +353,11 @@ fn garbage_records_of_every_operation() {
                 // Small numbers are more often lengths that make sense.
                 let body: Vec<u8> = (0..len)
                     .map(|_| {
-                        if xorshift(&mut state).is_multiple_of(3) { xorshift(&mut state) as u8 } else { (xorshift(&mut state) % 3) as u8 }
+                        if xorshift(&mut state).is_multiple_of(3) {
+                            xorshift(&mut state) as u8
+                        } else {
+                            (xorshift(&mut state) % 3) as u8
+                        }
                     })
                     .collect();
                 let got = fate(&mut rig, op, &body);
