@@ -74,7 +74,10 @@ pub async fn run(setup: SequencerSetup, tick: Tick, ring_wanted: Rc<Cell<bool>>)
         let mut progress = poll_fn(|cx| Poll::Ready(this.finish_writes(cx))).await;
         progress |= this.take_messages();
         let now = this.clock.now();
-        this.engine.tick(now);
+        // What was heard of sessions may wait in the rings while nothing is admitted: nobody expires meanwhile.
+        if !this.port.is_choked() {
+            this.engine.tick(now);
+        }
         progress |= this.hand_out();
         while let Some(len) = this.engine.due(this.clock.now()) {
             if !this.engine.fits(len) {

@@ -134,7 +134,7 @@ impl Sequencer {
                 self.outward.push((To::All, Outward::Count(number, word)));
             }
             Inward::Part(number, part) => {
-                if let Some((ticket, word, mut census)) = self.gathers.part(*number, mem::take(&mut **part)) {
+                if let Some((ticket, word, mut census)) = self.gathers.part(*number, *mem::take(part)) {
                     census.ledger = self.census(word);
                     census.mono = now.mono();
                     census.wall = now.wall.0;
@@ -225,7 +225,8 @@ impl Sequencer {
     }
 
     fn answer_attached(&mut self) {
-        while let Some((_, shard, answer)) = self.attached.pop_front_if(|(after, ..)| *after <= self.delivered) {
+        while self.attached.front().is_some_and(|(after, ..)| *after <= self.delivered) {
+            let Some((_, shard, answer)) = self.attached.pop_front() else { return };
             self.outward.push((To::Shard(shard), answer));
         }
     }
