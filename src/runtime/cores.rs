@@ -35,7 +35,13 @@ pub enum CoresError {
 const TICK: Duration = Duration::from_millis(5);
 
 /// The same while nothing happens.
-const IDLE_TICK: Duration = Duration::from_millis(25);
+const IDLE_TICK: Duration = Duration::from_millis(50);
+
+/// An executor is busy that has a turn to make in so many milliseconds, or more often.
+const STIR_MS: u128 = 1;
+
+/// Quick ticks after the last busy one.
+const QUICK_TICKS: u32 = 200;
 
 /// Ticks between two wakes of busy loops by time alone; idle ones are woken at each.
 const TICKS_A_WAKE: u64 = 4;
@@ -145,7 +151,8 @@ impl Heartbeat {
 #[derive(Clone, Default)]
 pub struct Tick {
     wakers: Rc<RefCell<Vec<Waker>>>,
-    is_stirred: Rc<Cell<bool>>,
+    /// Turns since the last tick in which something happened.
+    stirs: Rc<Cell<u32>>,
 }
 
 impl Tick {
@@ -157,20 +164,24 @@ impl Tick {
         }
     }
 
-    /// Something happens: the tick is to be quick.
+    /// Something happens; where much does, the tick is quick.
     pub fn stir(&self) {
-        self.is_stirred.set(true);
+        self.stirs.set(self.stirs.get().saturating_add(1));
     }
 
     /// Ticks for as long as the executor runs.
     pub async fn run(self, heartbeat: Heartbeat) {
         let mut ticks = 0u64;
+        let mut quick_left = 0;
         loop {
-            let is_stirred = self.is_stirred.replace(false);
-            Timer::new(if is_stirred { TICK } else { IDLE_TICK }).await;
+            let period = if quick_left > 0 { TICK } else { IDLE_TICK };
+            Timer::new(period).await;
             heartbeat.0.fetch_add(1, Ordering::Relaxed);
             ticks += 1;
-            if !is_stirred || ticks.is_multiple_of(TICKS_A_WAKE) {
+            // An executor that slept on its work looks idle: the quick tick outlasts the last busy one by far.
+            let is_busy = u128::from(self.stirs.take()) * STIR_MS >= period.as_millis();
+            quick_left = if is_busy { QUICK_TICKS } else { quick_left.saturating_sub(1) };
+            if quick_left == 0 || ticks.is_multiple_of(TICKS_A_WAKE) {
                 for waker in self.wakers.borrow_mut().drain(..) {
                     waker.wake();
                 }

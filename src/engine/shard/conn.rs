@@ -72,6 +72,8 @@ pub(super) struct Conn {
     pub(super) is_stalled: bool,
     /// In the shard's list of sessions heard of.
     pub(super) is_touched: bool,
+    /// When the sequencer was last told of its session.
+    pub(super) reported: Millis,
     pub(super) stats: ConnStats,
 }
 
@@ -120,6 +122,7 @@ impl Conn {
             is_dirty: false,
             is_stalled: false,
             is_touched: false,
+            reported: now.mono(),
             stats: ConnStats {
                 established: now,
                 received: 0,
@@ -160,6 +163,11 @@ impl Conn {
                 self.written = 0;
             }
         }
+    }
+
+    /// Whether a sign of life cannot wait for the next quarter of a tick: half of the timeout has gone since the last report.
+    pub(super) const fn is_overdue(&self, now: Millis) -> bool {
+        now.since(self.reported) * 2 > self.timeout_ms.unsigned_abs() as u64
     }
 
     /// Bytes of output held.

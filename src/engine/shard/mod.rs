@@ -245,6 +245,7 @@ impl Shard {
             for id in self.touched.drain(..) {
                 if let Some(conn) = self.conns.get(id) {
                     conn.is_touched = false;
+                    conn.reported = now.mono();
                     sessions.push(conn.session);
                 }
             }
@@ -309,6 +310,12 @@ impl Shard {
             into.push(id);
             false
         });
+    }
+
+    /// Whether the next turn has something to do whatever comes: somebody waits for a zxid.
+    #[must_use]
+    pub const fn wants_turn(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Requests that wait to go inward.

@@ -153,7 +153,7 @@ impl Shard {
                 self.replied(id, op, xid, now.mono(), now);
             }
             Kind::Ping if conn.lane.is_clear() => {
-                self.touch_now = true;
+                self.touch_now |= conn.is_overdue(now.mono());
                 reply::bare(&mut conn.out, reply::PING_XID, self.desk.applied, Code::Ok);
                 self.replied(id, op, reply::PING_XID, now.mono(), now);
             }
@@ -162,7 +162,7 @@ impl Shard {
                 conn.lane.park(Pending::Read { xid, op, body: body.into(), weight, arrived: now.mono() });
             }
             Kind::Ping => {
-                self.touch_now = true;
+                self.touch_now |= conn.is_overdue(now.mono());
                 let body = Box::default();
                 conn.lane.park(Pending::Read { xid: reply::PING_XID, op, body, weight: 0, arrived: now.mono() });
             }
