@@ -29,7 +29,8 @@ trap cleanup EXIT
 
 # start_server ARGUMENT...: on a port of the system's choice, with its data in $work/data; sets $server_pid and $address.
 start_server() {
-  "$server" serve --data-dir "$work/data" --listen 127.0.0.1:0 -Dzookeeper.maxClientCnxns=0 "$@" 2> "$work/log" &
+  : > "$work/log" # What the last one said is not taken for this one's.
+  "$server" serve --data-dir "$work/data" --listen 127.0.0.1:0 -Dzookeeper.maxClientCnxns=0 "$@" 2>> "$work/log" &
   server_pid=$!
   for _ in $(seq 1200); do
     if grep -q '^ready: ' "$work/log"; then break; fi

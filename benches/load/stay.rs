@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -58,6 +59,8 @@ struct Idler {
     asked: Option<Instant>,
     /// When the last ping left.
     sent: Instant,
+    /// The longest we were silent.
+    silence: Duration,
 }
 
 impl Idler {
@@ -79,7 +82,7 @@ impl Idler {
             }
         }
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, session, asked: None, sent: Instant::now() })
+        Ok(Self { stream, session, asked: None, sent: Instant::now(), silence: Duration::ZERO })
     }
 
     fn ping(&mut self) -> Result<(), Failure> {
@@ -110,67 +113,104 @@ impl Idler {
     }
 }
 
-/// Keeps `count` sessions of `timeout_ms` alive by pings alone, and says how many the server has ended.
-pub fn idle(server: SocketAddr, count: usize, timeout_ms: i32, seconds: f64) -> Result<(), Failure> {
-    let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let mut idlers = Vec::new();
-    for at in 0..count {
-        let idler = Idler::open(server, timeout_ms)?;
-        epoll::add(&set, &idler.stream, epoll::EventData::new_u64(at as u64), epoll::EventFlags::IN)?;
-        idlers.push(Some(idler));
+/// The sessions that are watched over.
+struct Vigil {
+    set: OwnedFd,
+    idlers: Vec<Option<Idler>>,
+    due: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// Between two pings.
+    third: Duration,
+    answers: Histogram<u64>,
+    pings: u64,
+    ended: u64,
+    /// Of those that ended, the ones that we had let lapse.
+    lapsed: u64,
+    longest: Duration,
+}
+
+impl Vigil {
+    fn join(&mut self, idler: Idler) -> Result<(), Failure> {
+        let at = self.idlers.len();
+        epoll::add(&self.set, &idler.stream, epoll::EventData::new_u64(at as u64), epoll::EventFlags::IN)?;
+        self.due.push(Reverse((idler.sent + self.third, at)));
+        self.idlers.push(Some(idler));
+        Ok(())
     }
-    let granted = idlers.iter().flatten().map(|idler| idler.session.credentials().timeout_ms).max().unwrap_or(0);
-    let third = Duration::from_millis(u64::from(granted.unsigned_abs())) / 3;
-    let began = Instant::now();
-    let end = began + Duration::from_secs_f64(seconds);
-    // Spread over the first third, as clients that came at different times are.
-    let mut due: BinaryHeap<_> = (0..count).map(|at| Reverse((began + third.mul_f64(at as f64 / count as f64), at))).collect();
-    let mut answers = Histogram::new_with_bounds(1, 60_000_000, 3)?;
-    let (mut pings, mut ended, mut late, mut longest) = (0u64, 0, 0u64, Duration::ZERO);
-    let mut events = Vec::with_capacity(1024);
-    loop {
-        let mut now = Instant::now();
-        if now >= end {
-            break;
-        }
-        while let Some(&Reverse((when, at))) = due.peek()
+
+    /// Sends the pings that are due, and takes what comes until the next is, or until `end`.
+    fn turn(&mut self, end: Instant) -> Result<(), Failure> {
+        let now = Instant::now();
+        while let Some(&Reverse((when, at))) = self.due.peek()
             && when <= now
         {
-            due.pop();
-            let Some(idler) = &mut idlers[at] else { continue };
-            let silent = idler.sent.elapsed();
-            longest = longest.max(silent);
-            late += u64::from(silent > third * 2);
-            match idler.ping() {
-                Ok(()) => pings += 1,
-                // The end of it is read below.
-                Err(_) => continue,
+            self.due.pop();
+            let Some(idler) = &mut self.idlers[at] else { continue };
+            idler.silence = idler.silence.max(idler.sent.elapsed());
+            self.longest = self.longest.max(idler.silence);
+            // Where it fails the end of the connection is read below.
+            if idler.ping().is_ok() {
+                self.pings += 1;
+                self.due.push(Reverse((when.max(now - self.third / 2) + self.third, at)));
             }
-            due.push(Reverse((when.max(now - third / 2) + third, at)));
-            now = Instant::now();
         }
-        let next = due.peek().map_or(end, |&Reverse((when, _))| when.min(end));
-        let wait = next.saturating_duration_since(now).max(Duration::from_micros(100));
+        let next = self.due.peek().map_or(end, |&Reverse((when, _))| when.min(end));
+        let wait = next.saturating_duration_since(Instant::now());
         let wait = Timespec { tv_sec: wait.as_secs().cast_signed(), tv_nsec: wait.subsec_nanos().into() };
-        events.clear();
-        match epoll::wait(&set, rustix::buffer::spare_capacity(&mut events), Some(&wait)) {
+        let mut events = Vec::with_capacity(1024);
+        match epoll::wait(&self.set, rustix::buffer::spare_capacity(&mut events), Some(&wait)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         for event in &events {
-            let idler = &mut idlers[event.data.u64() as usize];
+            let idler = &mut self.idlers[event.data.u64() as usize];
             if let Some(one) = idler
-                && !one.hear(&mut answers)?
+                && !one.hear(&mut self.answers)?
             {
-                epoll::delete(&set, &one.stream)?;
+                epoll::delete(&self.set, &one.stream)?;
+                // Who was silent for most of the timeout has no claim: this machine kept us from the processor.
+                let ours = one.silence.max(one.sent.elapsed()) > self.third * 9 / 4;
+                *(if ours { &mut self.lapsed } else { &mut self.ended }) += 1;
                 *idler = None;
-                ended += 1;
             }
         }
+        Ok(())
     }
+}
+
+/// Keeps `count` sessions of `timeout_ms` alive by pings alone, and says how many the server has ended.
+pub fn idle(server: SocketAddr, count: usize, timeout_ms: i32, seconds: f64) -> Result<(), Failure> {
+    let first = Idler::open(server, timeout_ms)?;
+    let granted = first.session.credentials().timeout_ms;
+    let third = Duration::from_millis(u64::from(granted.unsigned_abs())) / 3;
+    let mut vigil = Vigil {
+        set: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+        idlers: Vec::new(),
+        due: BinaryHeap::new(),
+        third,
+        answers: Histogram::new_with_bounds(1, 60_000_000, 3)?,
+        pings: 0,
+        ended: 0,
+        lapsed: 0,
+        longest: Duration::ZERO,
+    };
+    vigil.join(first)?;
+    // One after the other over a third of the timeout, so that they do not ping all at once; those that are open are kept so.
+    for _ in 1..count {
+        let end = Instant::now() + third / u32::try_from(count)?;
+        while Instant::now() < end {
+            vigil.turn(end)?;
+        }
+        vigil.join(Idler::open(server, timeout_ms)?)?;
+    }
+    let began = Instant::now();
+    let end = began + Duration::from_secs_f64(seconds);
+    while Instant::now() < end {
+        vigil.turn(end)?;
+    }
+    let Vigil { answers, pings, ended, lapsed, longest, .. } = vigil;
     println!(
-        "{count} sessions of {granted} ms, {pings} pings in {:.0} s: {ended} ended by the server; pings answered within \
-         p50 {} us, p99 {} us, max {} us; longest silence of ours {} ms, {late} times over two thirds of the timeout",
+        "{count} sessions of {granted} ms, {pings} pings in {:.0} s: {ended} ended by the server, {lapsed} after a silence of ours; \
+         pings answered within p50 {} us, p99 {} us, max {} us; our longest silence {} ms",
         began.elapsed().as_secs_f64(),
         answers.value_at_quantile(0.5),
         answers.value_at_quantile(0.99),

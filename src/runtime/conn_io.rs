@@ -48,6 +48,10 @@ pub struct ConnIo {
     writable: Vec<ConnId>,
     /// Peers whose sockets were closed since they were last asked for.
     closed: Vec<SocketAddr>,
+    /// Of those in `ready`, from its front, the ones that were there when the round began.
+    round_left: usize,
+    round_began: u64,
+    heard_up_to: u64,
 }
 
 impl ConnIo {
@@ -62,6 +66,9 @@ impl ConnIo {
             work: Vec::new(),
             writable: Vec::new(),
             closed: Vec::new(),
+            round_left: 0,
+            round_began: 0,
+            heard_up_to: 0,
         })
     }
 
@@ -105,6 +112,10 @@ impl ConnIo {
         for id in work.drain(..) {
             self.resume(id, shard, now);
         }
+        if self.round_left == 0 {
+            self.round_left = self.ready.len();
+            self.round_began = now.micros;
+        }
         let mut brought = 0;
         std::mem::swap(&mut work, &mut self.ready);
         let mut writers = 0;
@@ -120,11 +131,22 @@ impl ConnIo {
                 break;
             }
         }
-        // The others come next turn, after those that were put back meanwhile.
-        self.ready.extend_from_slice(&work[taken..]);
-        work.clear();
+        // The others come next turn, before those that were put back meanwhile: nobody is overtaken.
+        work.drain(..taken);
+        work.append(&mut self.ready);
+        std::mem::swap(&mut work, &mut self.ready);
         self.work = work;
+        self.round_left = self.round_left.saturating_sub(taken);
+        if self.round_left == 0 {
+            self.heard_up_to = self.round_began;
+        }
         brought
+    }
+
+    /// The moment, in microseconds of [`Now`], up to which everything has been read that clients had sent and may send.
+    #[must_use]
+    pub const fn heard_up_to(&self) -> u64 {
+        self.heard_up_to
     }
 
     /// Asks the kernel which sockets have news.

@@ -13,8 +13,14 @@ use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::engine::message::{Inward, Outward};
 use crate::engine::sequencer::To;
-use crate::ground::ids::{ShardId, Zxid};
+use crate::ground::ids::{SessionId, ShardId, Zxid};
 use crate::ground::limits;
+
+/// Lists of sessions heard of that wait for the sequencer.
+const TOUCH_RING: usize = 64;
+
+/// Sessions heard of, beyond that ring, from which on repeats are removed.
+const TOUCHED_MANY: usize = 4096;
 
 /// What all executors share.
 #[derive(Default)]
@@ -33,6 +39,8 @@ pub struct Common {
 struct ShardCommon {
     bell: AtomicWaker,
     applied: AtomicU64,
+    /// Microseconds up to which the shard has read what its clients sent, and told of it.
+    heard_up_to: AtomicU64,
 }
 
 impl Common {
@@ -85,6 +93,10 @@ pub struct ShardPort {
     from: Consumer<Outward>,
     /// What the ring had no room for; the shard's credit bounds it.
     waiting: VecDeque<Inward>,
+    /// Sessions heard of go by a ring of their own, so that they never wait behind requests.
+    touches: Producer<Vec<SessionId>>,
+    /// Those for which that ring had no room.
+    touched: Vec<SessionId>,
     common: Arc<Common>,
 }
 
@@ -103,7 +115,22 @@ impl ShardPort {
 
     /// Sends inward, and rings once; returns how many messages went.
     pub fn send(&mut self, messages: impl Iterator<Item = Inward>) -> usize {
-        self.waiting.extend(messages);
+        for message in messages {
+            match message {
+                Inward::Touched(mut sessions) => self.touched.append(&mut sessions),
+                other => self.waiting.push_back(other),
+            }
+        }
+        // Nobody waits for these, so no bell is rung: the sequencer looks before it lets a session expire.
+        if !self.touched.is_empty()
+            && let Err(rtrb::PushError::Full(sessions)) = self.touches.push(std::mem::take(&mut self.touched))
+        {
+            self.touched = sessions;
+            if self.touched.len() >= TOUCHED_MANY {
+                self.touched.sort_unstable();
+                self.touched.dedup();
+            }
+        }
         let mut sent = 0;
         while let Some(message) = self.waiting.pop_front() {
             if let Err(rtrb::PushError::Full(message)) = self.to.push(message) {
@@ -133,6 +160,11 @@ impl ShardPort {
         taken
     }
 
+    /// Tells that what clients sent up to this moment, in microseconds, has been read, and those sessions told of.
+    pub fn heard_up_to(&self, micros: u64) {
+        self.common.shards[usize::from(self.id.0)].heard_up_to.store(micros, Ordering::Release);
+    }
+
     /// Tells how far this shard has come.
     pub fn applied(&self, zxid: Zxid) {
         self.common.shards[usize::from(self.id.0)].applied.store(zxid.0, Ordering::Release);
@@ -150,6 +182,7 @@ impl ShardPort {
 /// The sequencer's end of the mesh.
 pub struct SequencerPort {
     from: Vec<Consumer<Inward>>,
+    touches: Vec<Consumer<Vec<SessionId>>>,
     to: Vec<Lane>,
     /// Batches that the slowest shard has not adopted, as (last zxid, bytes).
     held: VecDeque<(Zxid, usize)>,
@@ -174,6 +207,18 @@ impl SequencerPort {
     /// Rings to read from, one a shard.
     pub fn inboxes(&mut self) -> impl Iterator<Item = (ShardId, &mut Consumer<Inward>)> {
         self.from.iter_mut().enumerate().map(|(i, ring)| (shard_id(i), ring))
+    }
+
+    /// Sessions that shards have heard of. A session may be held dead only after they were taken, and after all shards had read
+    /// their sockets up to a moment ago, which [`SequencerPort::heard_up_to`] tells and which has to be asked first.
+    pub fn touches(&mut self) -> impl Iterator<Item = (ShardId, &mut Consumer<Vec<SessionId>>)> {
+        self.touches.iter_mut().enumerate().map(|(i, ring)| (shard_id(i), ring))
+    }
+
+    /// The moment, in microseconds, up to which all shards have read what their clients had sent.
+    #[must_use]
+    pub fn heard_up_to(&self) -> u64 {
+        self.common.shards.iter().map(|shard| shard.heard_up_to.load(Ordering::Acquire)).min().unwrap_or(0)
     }
 
     /// Queues a message for the shards; [`SequencerPort::push`] moves it.
@@ -255,22 +300,32 @@ fn shard_id(i: usize) -> ShardId {
 pub fn mesh(shards: usize, applied: Zxid) -> (SequencerPort, Vec<ShardPort>) {
     let common = Arc::new(Common {
         released: AtomicU64::new(applied.0),
-        shards: (0..shards).map(|_| ShardCommon { bell: AtomicWaker::new(), applied: AtomicU64::new(applied.0) }).collect(),
+        shards: (0..shards).map(|_| ShardCommon { applied: AtomicU64::new(applied.0), ..ShardCommon::default() }).collect(),
         ..Common::default()
     });
-    let mut sequencer =
-        SequencerPort { from: Vec::new(), to: Vec::new(), held: VecDeque::new(), held_bytes: 0, common: Arc::clone(&common) };
+    let mut sequencer = SequencerPort {
+        from: Vec::new(),
+        touches: Vec::new(),
+        to: Vec::new(),
+        held: VecDeque::new(),
+        held_bytes: 0,
+        common: Arc::clone(&common),
+    };
     let mut ports = Vec::new();
     for i in 0..shards {
         let (inward_in, inward_out) = RingBuffer::new(limits::MESH_RING);
         let (outward_in, outward_out) = RingBuffer::new(limits::MESH_RING);
+        let (touches_in, touches_out) = RingBuffer::new(TOUCH_RING);
         sequencer.from.push(inward_out);
+        sequencer.touches.push(touches_out);
         sequencer.to.push(Lane { ring: outward_in, waiting: VecDeque::new(), pushed: applied, rung: false });
         ports.push(ShardPort {
             id: shard_id(i),
             to: inward_in,
             from: outward_out,
             waiting: VecDeque::new(),
+            touches: touches_in,
+            touched: Vec::new(),
             common: Arc::clone(&common),
         });
     }
@@ -304,6 +359,32 @@ mod tests {
         sequencer.push();
         assert_eq!(shards[0].receive(|_| {}), 1);
         assert_eq!(shards[1].receive(|_| {}), 1);
+    }
+
+    #[test]
+    fn sessions_heard_of_pass_requests_that_wait_and_are_never_lost() {
+        let (mut sequencer, mut shards) = mesh(2, Zxid(0));
+        let trains = (0..2 * limits::MESH_RING).map(|_| Inward::Train(Box::default()));
+        shards[1].send(trains);
+        for id in 0..2 * TOUCHED_MANY as i64 {
+            shards[1].send(std::iter::once(Inward::Touched(vec![SessionId(id % 5000)])));
+        }
+        shards[1].heard_up_to(7);
+        assert_eq!(sequencer.heard_up_to(), 0, "the other shard has read nothing");
+        shards[0].heard_up_to(9);
+        assert_eq!(sequencer.heard_up_to(), 7);
+        let mut got = std::collections::BTreeSet::new();
+        for _ in 0..2 {
+            for (shard, ring) in sequencer.touches() {
+                while let Ok(sessions) = ring.pop() {
+                    assert!(shard == ShardId(1) && sessions.len() <= 5000 + TOUCHED_MANY);
+                    got.extend(sessions);
+                }
+            }
+            // The rest leaves with the shard's next turn.
+            shards[1].send(std::iter::empty());
+        }
+        assert_eq!(got.len(), 5000);
     }
 
     #[test]

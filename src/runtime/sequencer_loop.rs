@@ -18,12 +18,16 @@ use super::mesh::SequencerPort;
 use super::preparer::Preparer;
 use crate::engine::message::Inward;
 use crate::engine::sequencer::Sequencer;
+use crate::ground::time::Now;
 
 /// Messages taken from one shard before the next is heard.
 const MESSAGES_A_TURN: usize = 64;
 
 /// Turns a busy loop makes before it breathes.
 const TURNS_A_BREATH: u32 = 8;
+
+/// Microseconds after which a shard that has not read its sockets holds up the expiry of sessions. Idle ones read every 25 ms.
+const DEAF_MICROS: u64 = 60_000;
 
 /// Slower flushes than this are told, ms (`fsync.warningthresholdms` sets it).
 pub type FlushWarnMs = u64;
@@ -74,8 +78,7 @@ pub async fn run(setup: SequencerSetup, tick: Tick, ring_wanted: Rc<Cell<bool>>)
         let mut progress = poll_fn(|cx| Poll::Ready(this.finish_writes(cx))).await;
         progress |= this.take_messages();
         let now = this.clock.now();
-        // What was heard of sessions may wait in the rings while nothing is admitted: nobody expires meanwhile.
-        if !this.port.is_choked() {
+        if this.has_heard_everybody(now) {
             this.engine.tick(now);
         }
         progress |= this.hand_out();
@@ -168,6 +171,19 @@ impl Loop {
         }
         *turn_from = (*turn_from + 1) % shards;
         progress && self.engine.has_room()
+    }
+
+    /// Takes what shards have heard of sessions, and says whether all of them have read their sockets lately. Where not, this
+    /// process was kept from its processors or has more to do than it can, and the silence of a session may be ours: nobody
+    /// expires meanwhile.
+    fn has_heard_everybody(&mut self, now: Now) -> bool {
+        let heard = self.port.heard_up_to();
+        for (shard, touches) in self.port.touches() {
+            while let Ok(sessions) = touches.pop() {
+                self.engine.handle(shard, &mut Inward::Touched(sessions), &mut 0, now);
+            }
+        }
+        heard + DEAF_MICROS >= now.micros
     }
 
     /// Moves what the engine has for the shards.

@@ -135,6 +135,7 @@ impl Loop {
         }
         // Requests go inward before replies go out: the longer walk starts first.
         work += port.send(shard.inward(now));
+        port.heard_up_to(io.heard_up_to());
         work += io.write(shard, now);
         for peer in io.closed() {
             self.doorway.gone(port.id(), peer.ip());

@@ -3,10 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringkeeper::client::ask::CreateMode;
+use ringkeeper::client::ask::{Ask, CreateMode};
 use ringkeeper::client::blocking::{Client, ClientError};
 use ringkeeper::client::session::Credentials;
 use ringkeeper::proto::event::EventType;
+use rustix::process::Signal;
 
 use super::harness::{PATIENCE, Server, Setup, both, directory};
 
@@ -16,6 +17,7 @@ both!(
     a_session_survives_a_restart,
     pings_alone_keep_the_shortest_session,
     a_wrong_password_opens_nothing,
+    a_pause_of_the_server_ends_nobody_who_kept_pinging,
 );
 
 /// What a machine with other things to do may add.
@@ -127,6 +129,35 @@ fn pings_alone_keep_the_shortest_session(shards: &[&str]) {
         assert!(failure.is_none(), "expired although it pinged every {longest:?} at least: {failure:?}");
         client.close().unwrap();
         held += 1;
+    }
+}
+
+/// What came while the server stood still is read before anybody is held dead.
+fn a_pause_of_the_server_ends_nobody_who_kept_pinging(shards: &[&str]) {
+    let directory = directory();
+    let server = server(directory.path(), shards, 100);
+    let mut clients: Vec<_> = (0..8).map(|_| server.client_of(1)).collect();
+    // Asked for and not awaited, since nobody answers in a pause.
+    let ping = |clients: &mut [Client]| {
+        for client in clients {
+            client.submit(&Ask::Ping).unwrap();
+            client.flush().unwrap();
+        }
+    };
+    for _ in 0..5 {
+        server.signal(Signal::STOP);
+        for _ in 0..25 {
+            ping(&mut clients);
+            thread::sleep(ms(40));
+        }
+        server.signal(Signal::CONT);
+        for _ in 0..10 {
+            ping(&mut clients);
+            thread::sleep(ms(40));
+        }
+    }
+    for client in &mut clients {
+        client.sync("/").expect("its session has not expired");
     }
 }
 
