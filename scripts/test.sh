@@ -25,8 +25,9 @@ step() {
   "$@" 2>&1 | tee "$work/log"
   status=${PIPESTATUS[0]}
   # cargo test: 'test result: ok. 3 passed; 0 failed; ...'; nextest: 'Summary [...] 3 tests run: 3 passed, 1 failed, ...';
-  # our scripts: '3 passed, 0 failed' as the last line.
+  # our scripts: '3 passed, 0 failed' as the last line, which has counted whatever stands above it.
   read -r p f < <(awk '
+    /^[0-9]+ passed, [0-9]+ failed$/ { p = f = 0 }
     /^test result: / || /^ *Summary \[/ || /^[0-9]+ passed, [0-9]+ failed$/ {
       for (i = 2; i <= NF; i++) {
         if ($i ~ /^passed/) p += $(i - 1)

@@ -259,7 +259,7 @@ impl Rig {
             }
         }
         self.turn_from = (self.turn_from + 1) % shards;
-        self.sequencer.tick(self.now);
+        self.sequencer.tick(self.now, self.now.mono());
         progress |= self.hand_out();
         while let Some(len) = self.sequencer.due(self.now) {
             if !self.sequencer.fits(len) {

@@ -15,6 +15,7 @@ use crate::engine::message::{Inward, Outward};
 use crate::engine::sequencer::To;
 use crate::ground::ids::{SessionId, ShardId, Zxid};
 use crate::ground::limits;
+use crate::ground::time::Millis;
 
 /// Lists of sessions heard of that wait for the sequencer.
 const TOUCH_RING: usize = 64;
@@ -215,10 +216,11 @@ impl SequencerPort {
         self.touches.iter_mut().enumerate().map(|(i, ring)| (shard_id(i), ring))
     }
 
-    /// The moment, in microseconds, up to which all shards have read what their clients had sent.
+    /// The moment up to which all shards have read what their clients had sent.
     #[must_use]
-    pub fn heard_up_to(&self) -> u64 {
-        self.common.shards.iter().map(|shard| shard.heard_up_to.load(Ordering::Acquire)).min().unwrap_or(0)
+    pub fn heard_up_to(&self) -> Millis {
+        let micros = self.common.shards.iter().map(|shard| shard.heard_up_to.load(Ordering::Acquire)).min();
+        Millis(micros.unwrap_or(0) / 1000)
     }
 
     /// Queues a message for the shards; [`SequencerPort::push`] moves it.
@@ -369,10 +371,10 @@ mod tests {
         for id in 0..2 * TOUCHED_MANY as i64 {
             shards[1].send(std::iter::once(Inward::Touched(vec![SessionId(id % 5000)])));
         }
-        shards[1].heard_up_to(7);
-        assert_eq!(sequencer.heard_up_to(), 0, "the other shard has read nothing");
-        shards[0].heard_up_to(9);
-        assert_eq!(sequencer.heard_up_to(), 7);
+        shards[1].heard_up_to(7000);
+        assert_eq!(sequencer.heard_up_to(), Millis(0), "the other shard has read nothing");
+        shards[0].heard_up_to(9000);
+        assert_eq!(sequencer.heard_up_to(), Millis(7));
         let mut got = std::collections::BTreeSet::new();
         for _ in 0..2 {
             for (shard, ring) in sequencer.touches() {

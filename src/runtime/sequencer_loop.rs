@@ -26,9 +26,6 @@ const MESSAGES_A_TURN: usize = 64;
 /// Turns a busy loop makes before it breathes.
 const TURNS_A_BREATH: u32 = 8;
 
-/// Microseconds after which a shard that has not read its sockets holds up the expiry of sessions. Idle ones read every 25 ms.
-const DEAF_MICROS: u64 = 60_000;
-
 /// Slower flushes than this are told, ms (`fsync.warningthresholdms` sets it).
 pub type FlushWarnMs = u64;
 
@@ -78,9 +75,7 @@ pub async fn run(setup: SequencerSetup, tick: Tick, ring_wanted: Rc<Cell<bool>>)
         let mut progress = poll_fn(|cx| Poll::Ready(this.finish_writes(cx))).await;
         progress |= this.take_messages();
         let now = this.clock.now();
-        if this.has_heard_everybody(now) {
-            this.engine.tick(now);
-        }
+        this.let_expire(now);
         progress |= this.hand_out();
         while let Some(len) = this.engine.due(this.clock.now()) {
             if !this.engine.fits(len) {
@@ -173,17 +168,16 @@ impl Loop {
         progress && self.engine.has_room()
     }
 
-    /// Takes what shards have heard of sessions, and says whether all of them have read their sockets lately. Where not, this
-    /// process was kept from its processors or has more to do than it can, and the silence of a session may be ours: nobody
-    /// expires meanwhile.
-    fn has_heard_everybody(&mut self, now: Now) -> bool {
-        let heard = self.port.heard_up_to();
+    /// Takes what shards have heard of sessions, and lets those expire that were not heard of.
+    fn let_expire(&mut self, now: Now) {
+        // Asked first: what was heard up to that moment is in the rings by then.
+        let heard_up_to = self.port.heard_up_to();
         for (shard, touches) in self.port.touches() {
             while let Ok(sessions) = touches.pop() {
                 self.engine.handle(shard, &mut Inward::Touched(sessions), &mut 0, now);
             }
         }
-        heard + DEAF_MICROS >= now.micros
+        self.engine.tick(now, heard_up_to);
     }
 
     /// Moves what the engine has for the shards.

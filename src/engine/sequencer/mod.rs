@@ -241,12 +241,14 @@ impl Sequencer {
         });
     }
 
-    /// What time brings: sessions that were not heard of in time are closed.
-    pub fn tick(&mut self, now: Now) {
+    /// What time brings: sessions that had not been heard of in time at the moment up to which all clients have been heard
+    /// are closed. While this process is kept from its processors, or has more to do than it can, that moment stands still:
+    /// the silence of a session may then be ours.
+    pub fn tick(&mut self, now: Now, heard_up_to: Millis) {
         if self.closing {
             return;
         }
-        for session in self.sessions.expired(now.mono()) {
+        for session in self.sessions.expired(heard_up_to.min(now.mono())) {
             if !self.has_room() {
                 // The rest is found again at the next tick.
                 break;
