@@ -17,6 +17,9 @@ use crate::ground::time::Now;
 /// Sockets that bring writes in one turn. Then the writes go inward: their flush runs while the next sockets are read.
 const WRITERS_A_TURN: usize = 16;
 
+/// No socket has this slot.
+const WAKER: Token = Token(usize::MAX);
+
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 1024;
 
@@ -48,6 +51,8 @@ pub struct ConnIo {
     writable: Vec<ConnId>,
     /// Peers whose sockets were closed since they were last asked for.
     closed: Vec<SocketAddr>,
+    /// Whether the kernel was asked for news since the sockets were last read.
+    is_fresh: bool,
     /// Of those in `ready`, from its front, the ones that were there when the round began.
     round_left: usize,
     round_began: u64,
@@ -66,6 +71,7 @@ impl ConnIo {
             work: Vec::new(),
             writable: Vec::new(),
             closed: Vec::new(),
+            is_fresh: false,
             round_left: 0,
             round_began: 0,
             heard_up_to: 0,
@@ -105,7 +111,9 @@ impl ConnIo {
 
     /// Reads what sockets have and hands it to the shard; returns how many sockets brought something.
     pub fn read(&mut self, shard: &mut Shard, now: Now) -> usize {
-        self.collect();
+        if !std::mem::take(&mut self.is_fresh) {
+            self.collect(Duration::ZERO);
+        }
         let mut work = std::mem::take(&mut self.work);
         work.clear();
         shard.take_resumed(&mut work);
@@ -149,9 +157,20 @@ impl ConnIo {
         self.heard_up_to
     }
 
-    /// Asks the kernel which sockets have news.
-    fn collect(&mut self) {
-        if let Err(error) = self.poll.poll(&mut self.events, Some(Duration::ZERO))
+    /// What ends a nap from without.
+    pub fn waker(&self) -> io::Result<mio::Waker> {
+        mio::Waker::new(self.poll.registry(), WAKER)
+    }
+
+    /// Sleeps until a socket has news, the waker is used, or the time is over.
+    pub fn nap(&mut self, at_most: Duration) {
+        self.collect(at_most);
+        self.is_fresh = true;
+    }
+
+    /// Asks the kernel which sockets have news, and waits for some for so long.
+    fn collect(&mut self, wait: Duration) {
+        if let Err(error) = self.poll.poll(&mut self.events, Some(wait))
             && error.kind() != io::ErrorKind::Interrupted
         {
             panic!("epoll failed: {error}");

@@ -190,6 +190,25 @@ impl Tick {
     }
 }
 
+/// What the loops of one executor tell each other.
+#[derive(Debug, Default)]
+pub struct Mates {
+    /// A write was queued: the ring wants to be looked at before anything else is done.
+    pub ring_wanted: Cell<bool>,
+    /// Whether the sequencer's loop lives here.
+    pub has_sequencer: bool,
+    /// Whether that loop awaits messages only, so that the executor may nap.
+    pub sequencer_rests: Cell<bool>,
+}
+
+impl Mates {
+    /// Whether nothing is awaited through the ring but the tick.
+    #[must_use]
+    pub const fn may_nap(&self) -> bool {
+        !self.has_sequencer || self.sequencer_rests.get()
+    }
+}
+
 /// A wait that goes through the ring and is over at once: a busy loop breathes through it, so that completions and timers are
 /// seen and queued writes leave.
 pub struct Breath {

@@ -1,4 +1,4 @@
-//! Mesh: rings between every shard and the sequencer, the wakers that ring the bell, and the `released` mark.
+//! Mesh: rings between every shard and the sequencer, the bells, and the `released` mark.
 //!
 //! A shard adopts a batch only when `released` has reached it, and the sequencer raises that mark only when every shard's ring
 //! holds the batch: so a read begun on any shard after a write was acknowledged on any other sees that write.
@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
-use atomic_waker::AtomicWaker;
 use rtrb::{Consumer, Producer, RingBuffer};
 
+use super::bell::{Bell, Nap};
 use crate::engine::message::{Inward, Outward};
 use crate::engine::sequencer::To;
 use crate::ground::ids::{SessionId, ShardId, Zxid};
@@ -32,13 +32,13 @@ pub struct Common {
     stop: AtomicBool,
     /// Shards whose clients have all been answered and let go.
     shards_done: AtomicUsize,
-    sequencer_bell: AtomicWaker,
+    sequencer_bell: Bell,
     shards: Vec<ShardCommon>,
 }
 
 #[derive(Default)]
 struct ShardCommon {
-    bell: AtomicWaker,
+    bell: Bell,
     applied: AtomicU64,
     /// Microseconds up to which the shard has read what its clients sent, and told of it.
     heard_up_to: AtomicU64,
@@ -60,7 +60,7 @@ impl Common {
     /// A shard has let its clients go.
     pub fn shard_is_done(&self) {
         self.shards_done.fetch_add(1, Ordering::AcqRel);
-        self.sequencer_bell.wake();
+        self.sequencer_bell.ring();
     }
 
     /// Whether all shards have.
@@ -71,19 +71,27 @@ impl Common {
 
     /// Wakes one shard's loop.
     pub fn ring(&self, shard: ShardId) {
-        self.shards[usize::from(shard.0)].bell.wake();
+        self.shards[usize::from(shard.0)].bell.ring();
     }
 
     /// Wakes the sequencer's loop.
     pub fn ring_sequencer(&self) {
-        self.sequencer_bell.wake();
+        self.sequencer_bell.ring();
+    }
+
+    /// The executor of this shard naps there, and with it the sequencer's loop where it lives there.
+    pub fn naps_at(&self, shard: ShardId, with_sequencer: bool, nap: &Arc<Nap>) {
+        self.shards[usize::from(shard.0)].bell.naps_at(Arc::clone(nap));
+        if with_sequencer {
+            self.sequencer_bell.naps_at(Arc::clone(nap));
+        }
     }
 
     fn ring_all(&self) {
         for shard in &self.shards {
-            shard.bell.wake();
+            shard.bell.ring();
         }
-        self.sequencer_bell.wake();
+        self.sequencer_bell.ring();
     }
 }
 
@@ -141,7 +149,7 @@ impl ShardPort {
             sent += 1;
         }
         if sent > 0 {
-            self.common.sequencer_bell.wake();
+            self.common.sequencer_bell.ring();
         }
         sent
     }
@@ -173,7 +181,7 @@ impl ShardPort {
 
     /// Leaves word to be woken, and says whether there is something already.
     pub fn listen(&self, waker: &Waker) -> bool {
-        self.common.shards[usize::from(self.id.0)].bell.register(waker);
+        self.common.shards[usize::from(self.id.0)].bell.listen(waker);
         let released = Zxid(self.common.released.load(Ordering::Acquire));
         self.from.peek().is_ok_and(|front| !matches!(front, Outward::Batch(batch) if batch.last > released))
             || self.common.is_stopping()
@@ -259,7 +267,7 @@ impl SequencerPort {
         }
         for (lane, shard) in self.to.iter_mut().zip(&self.common.shards) {
             if std::mem::take(&mut lane.rung) {
-                shard.bell.wake();
+                shard.bell.ring();
             }
         }
     }
@@ -288,7 +296,7 @@ impl SequencerPort {
 
     /// Leaves word to be woken, and says whether there is something already.
     pub fn listen(&self, waker: &Waker) -> bool {
-        self.common.sequencer_bell.register(waker);
+        self.common.sequencer_bell.listen(waker);
         self.from.iter().any(|ring| !ring.is_empty())
     }
 }

@@ -5,6 +5,7 @@
 //! segments written with zeros ahead of use) is done here and nowhere else.
 
 pub mod acceptor;
+pub mod bell;
 pub mod clock;
 pub mod conn_io;
 pub mod cores;

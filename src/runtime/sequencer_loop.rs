@@ -1,6 +1,5 @@
 //! Sequencer loop: mailbox in, log writes out, batches to the shards.
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use glommio::timer::Timer;
 
 use super::clock::Clock;
-use super::cores::{Breath, Tick};
+use super::cores::{Breath, Mates, Tick};
 use super::disk::{DiskError, FlushMethod, SegmentFile};
 use super::mesh::SequencerPort;
 use super::preparer::Preparer;
@@ -64,7 +63,7 @@ struct Loop {
 }
 
 /// Runs until the server stops and everything is durable. A failed write of the log ends the process.
-pub async fn run(setup: SequencerSetup, tick: Tick, ring_wanted: Rc<Cell<bool>>) {
+pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
     let SequencerSetup { engine, mut port, dir, segment, preparer, method, warn_ms, clock } = setup;
     let breath = Breath::new().unwrap_or_else(|error| fatal(&format!("no descriptor for the sequencer: {error}")));
     let mut file = SegmentFile::open(&dir, segment, method).await.unwrap_or_else(|error| fatal(&error.to_string()));
@@ -94,7 +93,7 @@ pub async fn run(setup: SequencerSetup, tick: Tick, ring_wanted: Rc<Cell<bool>>)
             this.writes.push((this.clock.now().micros, Box::pin(file.write(buffer, placement))));
             // The first poll queues the write; the ring sends it off when the executor looks at it.
             poll_fn(|cx| Poll::Ready(this.finish_writes(cx))).await;
-            ring_wanted.set(true);
+            mates.ring_wanted.set(true);
             progress = true;
         }
         progress |= this.hand_out();
@@ -104,17 +103,17 @@ pub async fn run(setup: SequencerSetup, tick: Tick, ring_wanted: Rc<Cell<bool>>)
         if progress || !this.writes.is_empty() {
             tick.stir();
         }
-        if progress && busy_turns < TURNS_A_BREATH && !ring_wanted.get() {
+        if progress && busy_turns < TURNS_A_BREATH && !mates.ring_wanted.get() {
             busy_turns += 1;
             glommio::executor().yield_now().await;
         } else if progress {
             busy_turns = 0;
-            ring_wanted.set(false);
+            mates.ring_wanted.set(false);
             breath.take().await;
         } else {
             busy_turns = 0;
-            ring_wanted.set(false);
-            this.wait(&tick).await;
+            mates.ring_wanted.set(false);
+            this.wait(&tick, &mates).await;
         }
     }
 }
@@ -202,10 +201,12 @@ impl Loop {
     }
 
     /// Waits for a message, a finished write, the end of a linger, or the tick.
-    async fn wait(&mut self, tick: &Tick) {
+    async fn wait(&mut self, tick: &Tick, mates: &Mates) {
         let now = self.clock.now();
         let mut is_woken = false;
         let mut linger = self.engine.due_in(now).map(|us| Timer::new(Duration::from_micros(us.max(1))));
+        let is_held_up = self.port.is_choked() || !self.engine.has_room() || self.port.common().is_stopping();
+        mates.sequencer_rests.set(self.writes.is_empty() && linger.is_none() && !is_held_up);
         poll_fn(|cx| {
             tick.listen(cx.waker());
             if self.port.listen(cx.waker()) && !self.port.is_choked() && self.engine.has_room() {
@@ -222,6 +223,7 @@ impl Loop {
             if std::mem::replace(&mut is_woken, true) { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
+        mates.sequencer_rests.set(false);
     }
 }
 

@@ -1,18 +1,19 @@
 //! Shard loop: batches in, sockets read, requests inward, output written. One loop a shard, no task a connection.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use glommio::io::{PollState, PollableFd};
 
 use super::acceptor::{Doorway, Inbox};
+use super::bell::Nap;
 use super::clock::Clock;
 use super::conn_io::ConnIo;
-use super::cores::{Breath, Tick};
+use super::cores::{Breath, Mates, Tick};
 use super::mesh::ShardPort;
 use super::sequencer_loop::fatal;
 use crate::engine::shard::Shard;
@@ -24,6 +25,9 @@ const TURNS_A_BREATH: u32 = 8;
 /// After a turn with no more work than this the loop waits at once: what has come meanwhile wakes it through the ring, and the
 /// turn that would find nothing is saved. A client that asks one thing at a time is met like this, and so are idle ones.
 const LITTLE: usize = 4;
+
+/// Microseconds for which a loop may nap, and do little, before its executor looks at its ring and its timers again.
+const NAPS_MICROS: u64 = 50_000;
 
 /// Milliseconds that clients get, when the server stops, to be answered and to take their answers.
 const FAREWELL_MS: u64 = 1200;
@@ -62,7 +66,7 @@ struct Loop {
 }
 
 /// Runs until the server stops and this shard's clients are let go.
-pub async fn run(setup: ShardSetup, tick: Tick, ring_wanted: Rc<Cell<bool>>) {
+pub async fn run(setup: ShardSetup, tick: Tick, mates: Rc<Mates>, naps: bool) {
     let ShardSetup { shard, port, inbox, doorway, clock } = setup;
     let no_descriptor = |error: &dyn std::fmt::Display| -> ! {
         fatal(&format!("no descriptor for a shard: {error}; raise the limit of open files (ulimit -n)"))
@@ -72,6 +76,11 @@ pub async fn run(setup: ShardSetup, tick: Tick, ring_wanted: Rc<Cell<bool>>) {
     let readiness = PollableFd::new(Descriptor(io.descriptor())).unwrap_or_else(|error| no_descriptor(&error));
     let mut armed = PollState::default();
     let mut this = Loop { shard, port, inbox, doorway, clock, io, stopping_since: None };
+    let nap = naps.then(|| Arc::new(Nap::new(this.io.waker().unwrap_or_else(|error| no_descriptor(&error)))));
+    if let Some(nap) = &nap {
+        this.port.common().naps_at(this.port.id(), mates.has_sequencer, nap);
+    }
+    let mut ring_seen = this.clock.now().micros;
     let mut busy_turns = 0;
     loop {
         let work = this.turn();
@@ -82,7 +91,7 @@ pub async fn run(setup: ShardSetup, tick: Tick, ring_wanted: Rc<Cell<bool>>) {
         if this.is_done() {
             break;
         }
-        if ring_wanted.take() {
+        if mates.ring_wanted.take() {
             busy_turns = 0;
             breath.take().await;
         } else if work > LITTLE && busy_turns < TURNS_A_BREATH {
@@ -91,6 +100,11 @@ pub async fn run(setup: ShardSetup, tick: Tick, ring_wanted: Rc<Cell<bool>>) {
         } else if work > LITTLE {
             busy_turns = 0;
             breath.take().await;
+        } else if let Some(nap) = &nap
+            && mates.may_nap()
+            && this.nap(nap, ring_seen)
+        {
+            continue;
         } else {
             busy_turns = 0;
             let mut is_woken = false;
@@ -107,6 +121,7 @@ pub async fn run(setup: ShardSetup, tick: Tick, ring_wanted: Rc<Cell<bool>>) {
             })
             .await;
         }
+        ring_seen = this.clock.now().micros;
     }
     drop(armed);
     this.port.common().shard_is_done();
@@ -142,6 +157,16 @@ impl Loop {
         }
         // Sockets that wait to be read bring the loop back at once.
         if io.has_work() || shard.wants_turn() { work + LITTLE + 1 } else { work }
+    }
+
+    /// Sleeps in the epoll set. Returns whether the loop may go on without a look at the ring.
+    fn nap(&mut self, nap: &Nap, ring_seen: u64) -> bool {
+        let left = (ring_seen + NAPS_MICROS).saturating_sub(self.clock.now().micros);
+        if left == 0 || self.stopping_since.is_some() || !nap.begin() {
+            return false;
+        }
+        self.io.nap(Duration::from_micros(left));
+        !nap.end()
     }
 
     /// Whether the server stops and there is nobody left to answer, or no time.

@@ -1,6 +1,5 @@
 //! Boot: from a configuration to a server that serves, and from a signal to a clean stop.
 
-use std::cell::Cell;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -26,7 +25,7 @@ use crate::engine::shard::{Shard, ShardConfig, Words};
 use crate::ground::ids::{ServerId, ShardId, Zxid};
 use crate::runtime::acceptor::{Acceptor, Doorway, Inbox};
 use crate::runtime::clock::Clock;
-use crate::runtime::cores::{self, Executor, Heartbeat, SmallPages, Tick};
+use crate::runtime::cores::{self, Executor, Heartbeat, Mates, SmallPages, Tick};
 use crate::runtime::disk::{FlushMethod, LogDir};
 use crate::runtime::mesh::{self, Common};
 use crate::runtime::preparer::{Preparer, PreparerConfig};
@@ -220,12 +219,12 @@ fn executor(
 ) -> Result<Executor, Failed> {
     let main = move || async move {
         let tick = Tick::default();
-        let ring_wanted = Rc::new(Cell::new(false));
+        let mates = Rc::new(Mates { has_sequencer: sequencer.is_some(), ..Mates::default() });
         // Ends with the executor.
         drop(cores::spawn(tick.clone().run(heartbeat)));
-        let sequencer = sequencer.map(|setup| cores::spawn(sequencer_loop::run(setup, tick.clone(), Rc::clone(&ring_wanted))));
+        let sequencer = sequencer.map(|setup| cores::spawn(sequencer_loop::run(setup, tick.clone(), Rc::clone(&mates))));
         if let Some(setup) = shard {
-            shard_loop::run(setup, tick, ring_wanted).await;
+            shard_loop::run(setup, tick, mates, spin.is_zero()).await;
         }
         if let Some(sequencer) = sequencer {
             sequencer.await;
