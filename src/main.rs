@@ -1,8 +1,109 @@
-//! The one binary.
+//! The one binary and its command line: every subcommand is a door to the house.
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> std::process::ExitCode {
-    ringkeeper::cli::main()
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+use clap::{Parser, Subcommand};
+use ringkeeper::cli::serve::Serve;
+
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let build = if cfg!(debug_assertions) { "debug" } else { "release" };
+    let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
+    format!("{} (ZooKeeper 3.9 client protocol, {arch}-{os}, {build} build)", env!("CARGO_PKG_VERSION"))
+});
+
+/// A coordination server for ZooKeeper clients.
+#[derive(Parser, Debug)]
+#[command(
+    name = "ringkeeper",
+    version = VERSION.as_str(),
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    long_about = "A coordination server for ZooKeeper clients: thread per core on io_uring, every acknowledged write on \
+disk.\n\nIt reads the zoo.cfg you have. To try it:\n\n  ringkeeper serve              on 127.0.0.1:2181, data in ./ringkeeper-data\n  \
+ringkeeper serve --help       everything that can be set\n\nExit codes: 0 stopped when told to, 1 could not start or had to stop, 2 wrong usage."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Serve(Serve),
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(command) => command.run(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Serve, clap::error::ErrorKind> {
+        match Cli::try_parse_from(line.split(' ')) {
+            Ok(Cli { command: Command::Serve(serve) }) => Ok(serve),
+            Err(e) => Err(e.kind()),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_takes_what_it_says() {
+        let got = parse(
+            "ringkeeper serve zoo.cfg -Dzookeeper.a=b=c -D x=y -Dflag --data-dir /d --listen [::1]:2181 --shards 4 --strict --check",
+        );
+        let got = got.unwrap();
+        let request = got.request();
+        let pairs: Vec<_> = request.properties.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(pairs, [("zookeeper.a", "b=c"), ("x", "y"), ("flag", "")]);
+        assert_eq!(request.config.as_deref(), Some(std::path::Path::new("zoo.cfg")));
+        assert_eq!(request.overrides.data_dir.as_deref(), Some(std::path::Path::new("/d")));
+        assert_eq!((request.overrides.listen.as_deref(), request.overrides.shards), (Some("[::1]:2181"), Some(4)));
+        assert!(request.strict);
+        assert!(parse("ringkeeper serve").is_ok());
+    }
+
+    #[test]
+    fn wrong_usage_is_told_apart() {
+        use clap::error::ErrorKind;
+        let cases = [
+            ("ringkeeper", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("ringkeeper cli", ErrorKind::InvalidSubcommand),
+            ("ringkeeper help", ErrorKind::InvalidSubcommand),
+            ("ringkeeper serve a b", ErrorKind::UnknownArgument),
+            ("ringkeeper serve --shards many", ErrorKind::ValueValidation),
+            ("ringkeeper serve --shards 1025", ErrorKind::ValueValidation),
+            ("ringkeeper serve -D =x", ErrorKind::ValueValidation),
+            ("ringkeeper --version", ErrorKind::DisplayVersion),
+            ("ringkeeper serve --help", ErrorKind::DisplayHelp),
+        ];
+        for (line, kind) in cases {
+            assert_eq!(parse(line).err(), Some(kind), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_teaches_every_key_of_ours() {
+        use ringkeeper::server::config::table::TABLE;
+        let help = Cli::command().find_subcommand_mut("serve").unwrap().render_long_help().to_string();
+        for key in TABLE.iter().filter(|k| k.ours) {
+            let row = help.lines().find(|l| l.trim_start().starts_with(&format!("{} ", key.name)));
+            let row = row.unwrap_or_else(|| panic!("{} is not in the help", key.name));
+            assert!(row.split_whitespace().any(|word| word == key.default), "the help has another default: {row}");
+        }
+        assert!(VERSION.starts_with("0."));
+    }
 }
