@@ -4,6 +4,9 @@
 //! were meant to start, so a stall shows in full. The closed loop is for saturation; its percentiles forget whoever would have
 //! come while the server stood still.
 
+pub mod control;
 pub mod latency;
+pub mod machine;
 pub mod record;
+pub mod recorder;
 pub mod spec;
