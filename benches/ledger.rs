@@ -1,8 +1,8 @@
 //! Ledger: how many writes a second can the one core that orders them decide?
 //!
 //! `cargo bench --bench ledger`. An element is a request. From a shard's train to checked, applied and encoded transactions in the open
-//! batch: `Sequencer::handle` alone is timed, and in the last case framing and delivery too. Trains of 64 requests of one session,
-//! on a tree of 100,000 znodes; paths of 32 bytes chosen by [`SEED`], 100 bytes of data.
+//! batch: `Sequencer::handle` alone is timed, and in the last case framing and delivery too. 256 trains go round, each of 64 requests
+//! of one session, on a tree of 100,000 znodes; paths of 32 bytes chosen by [`SEED`], 100 bytes of data.
 
 #[path = "common/input.rs"]
 mod input;
