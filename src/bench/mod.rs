@@ -5,8 +5,10 @@
 //! come while the server stood still.
 
 pub mod control;
+pub mod ladder;
 pub mod latency;
 pub mod machine;
+pub mod noise;
 pub mod record;
 pub mod recorder;
 pub mod spec;
