@@ -4,6 +4,7 @@
 //! were meant to start, so a stall shows in full. The closed loop is for saturation; its percentiles forget whoever would have
 //! come while the server stood still.
 
+pub mod compare;
 pub mod control;
 pub mod ladder;
 pub mod latency;
