@@ -49,30 +49,30 @@ pub fn compare(
     control: &Control,
     mut run: impl FnMut(&Spec, &Target, &Control) -> Result<Record, RunError>,
     mut done: impl FnMut(usize, &Record),
-) -> Result<Outcome, (RunError, Outcome)> {
+) -> (Outcome, Result<(), RunError>) {
     let mut outcome = Outcome { case: case.clone(), a: Vec::new(), b: Vec::new() };
     for pair in 0..pairs {
         let spec = Spec { seed: case.spec.seed.wrapping_add(pair as u64), ..case.spec.clone() };
         let mut two = Vec::with_capacity(2);
         for target in targets {
             if control.is_stopped() {
-                return Ok(outcome);
+                return (outcome, Ok(()));
             }
             match run(&spec, target, control) {
                 Ok(record) => {
                     done(pair, &record);
                     two.push(record);
                 }
-                Err(error) => return Err((error, outcome)),
+                Err(error) => return (outcome, Err(error)),
             }
         }
         if two.iter().any(|record| record.ended_early.is_some()) && control.is_stopped() {
-            return Ok(outcome);
+            return (outcome, Ok(()));
         }
         outcome.b.extend(two.pop());
         outcome.a.extend(two.pop());
     }
-    Ok(outcome)
+    (outcome, Ok(()))
 }
 
 impl Outcome {
@@ -180,7 +180,7 @@ mod tests {
         let case = Case { name: "reads".to_owned(), spec: Spec { seed: 7, ..Spec::default() } };
         let (a, b) = (target("a"), target("b"));
         let mut order = Vec::new();
-        let outcome = compare(
+        let (outcome, result) = compare(
             &case,
             [&a, &b],
             5,
@@ -191,8 +191,8 @@ mod tests {
                 Ok(record(spec, target, us + spec.seed, 2000))
             },
             |_, _| {},
-        )
-        .unwrap();
+        );
+        assert!(result.is_ok());
         assert_eq!(order[..4], [("a".to_owned(), 7), ("b".to_owned(), 7), ("a".to_owned(), 8), ("b".to_owned(), 8)]);
         let figures = outcome.figures();
         let names: Vec<_> = figures.iter().map(|figure| figure.name.as_str()).collect();
@@ -208,7 +208,7 @@ mod tests {
         let case = Case { name: "reads".to_owned(), spec: Spec::default() };
         let (a, b) = (target("a"), target("b"));
         let mut runs = 0;
-        let failed = compare(
+        let (outcome, failed) = compare(
             &case,
             [&a, &b],
             5,
@@ -219,7 +219,7 @@ mod tests {
             },
             |_, _| {},
         );
-        let (error, outcome) = failed.unwrap_err();
+        let error = failed.unwrap_err();
         assert_eq!((error.to_string().as_str(), outcome.a.len(), outcome.b.len()), ("gone", 1, 1));
     }
 
