@@ -10,6 +10,7 @@ pub mod ladder;
 pub mod latency;
 pub mod machine;
 pub mod noise;
+pub mod process;
 pub mod record;
 pub mod recorder;
 pub mod spec;
