@@ -4,9 +4,17 @@
 //! were meant to start, so a stall shows in full. The closed loop is for saturation; its percentiles forget whoever would have
 //! come while the server stood still.
 
+pub mod arrivals;
 pub mod control;
+pub mod generator;
 pub mod latency;
+pub mod line;
 pub mod machine;
+pub mod random;
 pub mod record;
 pub mod recorder;
+pub mod requests;
+pub mod run;
+pub mod scenario;
+pub mod setup;
 pub mod spec;
