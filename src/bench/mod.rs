@@ -5,7 +5,9 @@
 //! come while the server stood still.
 
 pub mod arrivals;
+pub mod command;
 pub mod control;
+pub mod echo;
 pub mod generator;
 pub mod latency;
 pub mod line;
@@ -18,3 +20,4 @@ pub mod run;
 pub mod scenario;
 pub mod setup;
 pub mod spec;
+pub mod truth;
