@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
+use ringkeeper::bench::command::Bench;
 use ringkeeper::cli::serve::Serve;
 
 static VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -24,7 +25,8 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     arg_required_else_help = true,
     long_about = "A coordination server for ZooKeeper clients: thread per core on io_uring, every acknowledged write on \
 disk.\n\nIt reads the zoo.cfg you have. To try it:\n\n  ringkeeper serve              on 127.0.0.1:2181, data in ./ringkeeper-data\n  \
-ringkeeper serve --help       everything that can be set\n\nExit codes: 0 stopped when told to, 1 could not start or had to stop, 2 wrong usage."
+ringkeeper serve --help       everything that can be set\n  ringkeeper bench run          how long do \
+clients wait for it?\n\nExit codes: 0 stopped when told to, 1 could not start or had to stop, 2 wrong usage."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -34,11 +36,13 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Serve(Serve),
+    Bench(Bench),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(command) => command.run(),
+        Command::Bench(command) => command.run(),
     }
 }
 
@@ -51,6 +55,7 @@ mod tests {
     fn parse(line: &str) -> Result<Serve, clap::error::ErrorKind> {
         match Cli::try_parse_from(line.split(' ')) {
             Ok(Cli { command: Command::Serve(serve) }) => Ok(serve),
+            Ok(Cli { command: Command::Bench(bench) }) => panic!("{line} is no serve but {bench:?}"),
             Err(e) => Err(e.kind()),
         }
     }

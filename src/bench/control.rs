@@ -57,6 +57,15 @@ impl Control {
         }
     }
 
+    /// Says what is worth knowing whatever the result is, on a line of its own.
+    pub fn note(&self, line: &str) {
+        self.progress_done();
+        if !self.is_quiet {
+            // Where standard error is closed nobody can be told.
+            let _ = writeln!(std::io::stderr().lock(), "{line}");
+        }
+    }
+
     /// Takes the progress line away.
     pub fn progress_done(&self) {
         self.progress("");

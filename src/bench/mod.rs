@@ -4,13 +4,24 @@
 //! were meant to start, so a stall shows in full. The closed loop is for saturation; its percentiles forget whoever would have
 //! come while the server stood still.
 
+pub mod arrivals;
+pub mod command;
 pub mod compare;
 pub mod control;
+pub mod echo;
+pub mod generator;
 pub mod ladder;
 pub mod latency;
+pub mod line;
 pub mod machine;
 pub mod noise;
 pub mod process;
+pub mod random;
 pub mod record;
 pub mod recorder;
+pub mod requests;
+pub mod run;
+pub mod scenario;
+pub mod setup;
 pub mod spec;
+pub mod truth;

@@ -14,6 +14,9 @@ const BUCKET_NS: u64 = 10_000_000;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
+/// `KeeperException.Code.CONNECTIONLOSS`: what became of a request whose connection died. No server sends it, clients say it.
+pub const CONNECTION_LOSS: i32 = -4;
+
 /// Ten milliseconds.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
@@ -110,6 +113,12 @@ impl Recorder {
         (self.arrived.answered, usize::try_from(at).ok().and_then(|at| self.slices.get(at)).map(|slice| &slice.latency))
     }
 
+    /// The second of the measured time that a moment lies in.
+    #[must_use]
+    pub fn second(&self, at: u64) -> Option<&Slice> {
+        self.slices.get(usize::try_from(at.checked_sub(self.from)? / SECOND_NS).ok()?)
+    }
+
     /// Adds what another thread of the same run has seen.
     pub fn add(&mut self, other: &Self) {
         assert!(self.names == other.names && self.from == other.from && self.until == other.until, "threads of one run");
@@ -150,7 +159,7 @@ impl Recorder {
         }
         for ((operation, code), count) in self.errors {
             let errors = &mut operations.entry(self.names[operation].to_owned()).or_default().errors;
-            *errors.entry(Refusal(code).to_string()).or_default() += count;
+            *errors.entry(name_of(code)).or_default() += count;
         }
         (self.arrived, operations, self.slices, stalls)
     }
@@ -179,6 +188,11 @@ impl Recorder {
         }
         stalls
     }
+}
+
+/// The protocol's name of an error code, with the code.
+fn name_of(code: i32) -> String {
+    if code == CONNECTION_LOSS { format!("CONNECTIONLOSS ({code})") } else { Refusal(code).to_string() }
 }
 
 #[cfg(test)]
