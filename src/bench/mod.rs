@@ -9,4 +9,5 @@ pub mod latency;
 pub mod machine;
 pub mod record;
 pub mod recorder;
+pub mod scenario;
 pub mod spec;
