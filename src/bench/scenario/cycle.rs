@@ -31,6 +31,11 @@ pub(super) trait Cycle: Send {
     /// Begins a cycle, which was to start at `start`; its first operation is counted as offered already.
     fn begin(&mut self, at: usize, start: u64, lines: &mut Lines);
 
+    /// Whether a client that is in a cycle waits for an answer.
+    fn is_asking(&self, _at: usize) -> bool {
+        true
+    }
+
     /// Something came for a client. `true` if its cycle is over.
     fn hear(&mut self, at: usize, now: u64, heard: Heard, lines: &mut Lines, tally: &mut Tally) -> Result<bool, Ended>;
 }
@@ -181,8 +186,8 @@ fn drive<C: Cycle>(cycle: C, lines: Lines, plan: &Plan<'_>, thread: usize) -> Se
     let ended = crew.drive(&mut processor_from).err();
     let end = crew.lines.now().min(plan.until);
     let processor_seconds = processor_from.map_or(0.0, |from| machine::thread_seconds() - from);
-    let busy = crew.lines.len() - crew.idle.len();
-    crew.tally.recorder.unanswered((busy + crew.waiting.len()) as u64);
+    let asking = (0..crew.lines.len()).filter(|at| crew.cycle.is_asking(*at)).count() - crew.idle.len();
+    crew.tally.recorder.unanswered((asking + crew.waiting.len()) as u64);
     crew.lines.close();
     Seen { tally: crew.tally, end, processor_seconds, ended }
 }

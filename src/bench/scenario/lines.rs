@@ -148,8 +148,8 @@ impl Lines {
         self.lines[at] = None;
     }
 
-    /// Hangs up after the session is over. The connection is reset, so that its port is free at once: thousands of them a
-    /// second would use up all ports of this machine while they linger.
+    /// Hangs up where nothing is to come any more. The connection is reset, so that its port is free at once: thousands of them
+    /// a second would use up all ports of this machine while they linger.
     pub(super) fn shut(&mut self, at: usize) {
         if let Some(line) = self.lines[at].take() {
             // Where it fails the port lingers, that is all.
@@ -283,7 +283,8 @@ impl Lines {
         }
     }
 
-    /// Closes all sessions, as far as they are open and the servers answer.
+    /// Closes all sessions, as far as they are open and the servers answer, and waits until the servers have hung up: as long
+    /// as they have not, they may count the connections against their limits.
     pub(super) fn close(&mut self) {
         let deadline = self.now() + CLOSE_PATIENCE.as_nanos() as u64;
         for at in 0..self.len() {
@@ -295,11 +296,10 @@ impl Lines {
         }
         let mut heard = Vec::new();
         while self.lines.iter().any(Option::is_some) && self.now() < deadline && self.turn(deadline, &mut heard).is_ok() {
-            for (at, _, what) in heard.drain(..) {
-                if matches!(what, Heard::Reply(reply) if reply.op == opcode::CLOSE_SESSION) {
-                    self.shut(at);
-                }
-            }
+            heard.clear();
+        }
+        for at in 0..self.len() {
+            self.shut(at);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Session churn: opens a session and closes it, as clients do that live for one question.
 //!
-//! To open takes a TCP connection and the request until its response; to close takes closeSession until its reply.
+//! To open takes a TCP connection and the request until its response; to close takes closeSession until its reply. The client
+//! is free for its next session once the server has hung up, which is not measured: until then the server may count the
+//! connection against its limits.
 
 use super::cycle::Cycle;
 use super::lines::Lines;
@@ -12,6 +14,9 @@ use crate::client::session::Credentials;
 
 const OPEN: usize = 0;
 const CLOSE: usize = 1;
+
+/// What is under way once the session is closed: the server is yet to hang up.
+const GONE: usize = 2;
 
 #[derive(Debug)]
 pub(super) struct SessionChurn {
@@ -49,6 +54,10 @@ impl Cycle for SessionChurn {
         lines.open(at, Credentials::new(self.timeout_ms));
     }
 
+    fn is_asking(&self, at: usize) -> bool {
+        self.starts[at].1 != GONE
+    }
+
     fn hear(&mut self, at: usize, now: u64, heard: Heard, lines: &mut Lines, tally: &mut Tally) -> Result<bool, Ended> {
         match heard {
             Heard::Connected(_) => {
@@ -61,7 +70,11 @@ impl Cycle for SessionChurn {
             Heard::Reply(reply) => {
                 self.failures = 0;
                 tally.answered(now, CLOSE, self.starts[at].0, reply.result.map_or_else(|refusal| refusal.0, |_| 0));
-                lines.shut(at);
+                self.starts[at].1 = GONE;
+                Ok(false)
+            }
+            Heard::Lost(_) if self.starts[at].1 == GONE => {
+                self.starts[at].1 = OPEN;
                 Ok(true)
             }
             Heard::Lost(why) => self.failed(at, now, why, lines, tally),
