@@ -93,18 +93,22 @@ impl Rounds<'_> {
     /// All is prepared: the warm-up begins.
     pub(super) fn start(&mut self) {
         let now = self.lines.now();
-        self.from = now + (self.spec.warmup * 1e9) as u64;
-        self.until = self.from + (self.spec.seconds * 1e9) as u64;
-        self.began_unix_ms = unix_ms_in(self.from - now);
+        self.measure_from(now + (self.spec.warmup * 1e9) as u64, now);
+    }
+
+    fn measure_from(&mut self, from: u64, now: u64) {
+        self.from = from;
+        self.until = from + (self.spec.seconds * 1e9) as u64;
+        self.began_unix_ms = unix_ms_in(from - now);
         // The last round may end after the time is over, and counts.
-        self.tally = Tally::new(self.names, self.from, self.until + PATIENCE_NS);
+        self.tally = Tally::new(self.names, from, self.until + PATIENCE_NS);
     }
 
     /// Waits for the beginning of the next round; `None` where the time is over.
     pub(super) fn next(&mut self) -> Result<Option<u64>, Ended> {
         loop {
             let now = self.lines.now();
-            if now >= self.until && (self.measured > 0 || now >= self.until + PATIENCE_NS) {
+            if now >= self.until && self.measured > 0 {
                 return Ok(None);
             }
             // Where rounds are so rare that none has begun in the measured time, one is due at its end.
@@ -114,6 +118,10 @@ impl Rounds<'_> {
                 self.begun += 1;
                 self.tally.is_muted = now < self.from;
                 if !self.tally.is_muted {
+                    if self.measured == 0 {
+                        // The last round of the warm-up may have taken longer than that.
+                        self.measure_from(now, now);
+                    }
                     self.measured += 1;
                     self.processor_from.get_or_insert_with(machine::thread_seconds);
                 }
