@@ -4,6 +4,15 @@
 //! were meant to start, so a stall shows in full. The closed loop is for saturation; its percentiles forget whoever would have
 //! come while the server stood still.
 
+pub mod caption;
+pub mod date;
+pub mod figure;
+pub mod grid;
+pub mod hlog;
 pub mod latency;
+pub mod merge;
 pub mod record;
+#[cfg(test)]
+mod sample;
 pub mod spec;
+pub mod table;
