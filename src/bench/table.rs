@@ -108,7 +108,7 @@ pub fn facts(record: &Record) -> Vec<(&'static str, String)> {
         thousands(arrivals.unanswered),
     );
     let load = format!(
-        "{} of {} cores, left late by {} us in the 99th percentile, {} threads",
+        "{} of {} cores, left late by {} us in the 99th percentile, threads {}",
         figure::share(generator.share(record.seconds)),
         generator.cores,
         figure::latency(generator.late_p99_us),
