@@ -104,7 +104,7 @@ impl Chart {
         const MARGIN: f64 = 20.0;
         let room = WIDTH - 2.0 * MARGIN;
         let mut y = 24.0;
-        for line in folded(&[self.title.clone()], 17.0, room, 2) {
+        for line in folded(std::slice::from_ref(&self.title), 17.0, room, 2) {
             pen.text((MARGIN, y), Side::Right, &line, 17.0, INK, true);
             y += 20.0;
         }
@@ -198,7 +198,7 @@ const BEAD: f64 = 4.0;
 const SHADE: f64 = 0.16;
 
 /// Points of which a series is drawn finer.
-const MANY: usize = 150;
+const MANY: usize = 400;
 
 /// The room between the axes.
 struct Frame<'a, 'p> {

@@ -119,6 +119,6 @@ mod tests {
         assert_eq!(all, ["1 us", "999 us", "1 ms", "1.5 ms", "20 ms", "1 s", "60 s"]);
         assert_eq!([0.0, 500.0, 20_000.0, 1.5e6].map(tick), ["0", "500", "20k", "1.5M"]);
         assert_eq!([10.0, 4.25, 0.5].map(seconds), ["10 s", "4.25 s", "0.5 s"]);
-        assert_eq!([0.123, 0.0 / 0.0].map(share), ["12.3 %", "-"]);
+        assert_eq!([0.123, f64::NAN].map(share), ["12.3 %", "-"]);
     }
 }

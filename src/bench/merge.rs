@@ -319,7 +319,8 @@ mod tests {
     #[test]
     fn what_measured_something_else_is_refused() {
         let one = sample::record("a", 1000.0);
-        let change: [(&str, fn(&mut Record)); 8] = [
+        type Change = (&'static str, fn(&mut Record));
+        let changes: [Change; 8] = [
             ("the workload", |r| r.spec.workload = Workload::Mixed { read_ratio: 0.901 }),
             ("the pace", |r| r.spec.pace = Pace::Closed),
             ("the pace", |r| r.spec.pace = Pace::Open { rate: 1000.0, arrivals: Arrivals::Constant }),
@@ -329,7 +330,7 @@ mod tests {
             ("the number of voting servers", |r| r.target.quorum = Some(1)),
             ("the number of znodes", |r| r.spec.nodes = 1),
         ];
-        for (expected, change) in change {
+        for (expected, change) in changes {
             let mut other = one.clone();
             change(&mut other);
             match merge(&[one.clone(), other]) {

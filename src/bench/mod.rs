@@ -23,6 +23,3 @@ pub mod results;
 mod sample;
 pub mod spec;
 pub mod table;
-
-#[cfg(test)]
-mod zz_show;

@@ -34,7 +34,7 @@ pub fn percentiles(records: &[&Record]) -> String {
     let ends = all.iter().filter(|latency| latency.count() > 0).flat_map(|latency| [latency.quantile_us(0.0), latency.max_us()]);
     let y = Axis::logarithmic(ends.map(|us| us.max(1) as f64), figure::short);
     // When all colours are used up, thin lines follow.
-    let stroke = |number: usize| if number / COLOURED % 2 == 0 { Stroke::Bold } else { Stroke::Thin };
+    let stroke = |number: usize| if (number / COLOURED).is_multiple_of(2) { Stroke::Bold } else { Stroke::Thin };
     let series = all.iter().enumerate().map(|(n, latency)| Series { colour: n, stroke: stroke(n), points: curve(latency) });
     let mut chart = chart("Latency by percentile", records, x, y);
     chart.x_name = "percentile";
@@ -57,6 +57,9 @@ fn curve(latency: &Latency) -> Vec<Option<(f64, f64)>> {
     points
 }
 
+/// What is shown of the latencies of a second, us.
+type Told = fn(&Latency) -> u64;
+
 /// Latency of every second: median, 99th percentile and longest, with the stalls.
 #[must_use]
 pub fn over_time(records: &[&Record]) -> String {
@@ -72,7 +75,7 @@ pub fn over_time(records: &[&Record]) -> String {
             chart.series.push(Series { colour, stroke: Stroke::Band, points: [from, to].map(|x| Some((x, 1.0))).to_vec() });
         }
     }
-    let shown: [(Stroke, fn(&Latency) -> u64); 3] =
+    let shown: [(Stroke, Told); 3] =
         [(Stroke::Dots, Latency::max_us), (Stroke::Thin, |l| l.quantile_us(0.5)), (Stroke::Bold, |l| l.quantile_us(0.99))];
     for (stroke, told) in shown {
         for (colour, record) in records.iter().enumerate() {

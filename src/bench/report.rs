@@ -97,10 +97,8 @@ impl Report<'_> {
         // A run of backticks in the command must not end its quotation.
         let quote = "`".repeat(1 + self.command.split(|c| c != '`').map(str::len).max().unwrap_or(0));
         let command = self.command.replace(char::is_control, " ");
-        let mut text = format!("# {}\n\nCommand: {quote} {command} {quote}\n\n", cell(&self.title));
-        if quote.len() == 1 {
-            text = text.replace("` ", "`").replace(" `\n", "`\n");
-        }
+        let gap = if quote.len() == 1 { "" } else { " " };
+        let mut text = format!("# {}\n\nCommand: {quote}{gap}{command}{gap}{quote}\n\n", cell(&self.title));
         for (name, value) in &self.facts {
             text += &format!("- {}: {}\n", cell(name), cell(value));
         }
@@ -170,7 +168,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
-        assert!(!text.contains("<script"), "angle brackets are escaped: {text}");
+        assert!(!text.replace("\\<", "").contains("<script"), "angle brackets are escaped: {text}");
     }
 
     #[test]
