@@ -29,8 +29,10 @@ pub struct Report<'a> {
     pub grids: Vec<(String, Grid)>,
     /// Pictures.
     pub pictures: Vec<Picture>,
-    /// The runs.
+    /// The runs that are shown one by one.
     pub records: Vec<&'a Record>,
+    /// Further runs, of which the raw data is kept.
+    pub others: Vec<&'a Record>,
     /// What the figures do not say.
     pub limits: Vec<String>,
 }
@@ -150,6 +152,7 @@ mod tests {
             grids: vec![("Summary".to_owned(), grid)],
             pictures: vec![Picture { name: "time".to_owned(), caption: "over time".to_owned(), svg: plot::over_time(&[&a, &b]) }],
             records: vec![&a, &b],
+            others: Vec::new(),
             limits: vec!["a shared machine".to_owned()],
         };
         let page = report.html();

@@ -103,7 +103,8 @@ impl Results {
         let raw = directory.join("raw");
         fs::create_dir(&raw).map_err(unwritable(&raw))?;
         let mut taken = Vec::new();
-        for (label, record) in caption::names(&report.records).iter().zip(&report.records) {
+        let all: Vec<_> = report.records.iter().chain(&report.others).copied().collect();
+        for (label, record) in caption::names(&all).iter().zip(&all) {
             let name = free(label, &mut taken);
             let json = serde_json::to_string_pretty(record).expect("a record has a form in JSON") + "\n";
             write(&raw.join(format!("{name}.json")), &json)?;

@@ -1,7 +1,13 @@
 //! Command: `ringkeeper bench` on the command line.
 
+pub mod compare;
 pub mod echo;
+mod keep;
+mod load;
+mod place;
 pub mod run;
+pub mod show;
+pub mod sweep;
 pub mod verify;
 
 use std::io::Write as _;
@@ -12,6 +18,7 @@ use std::sync::atomic::AtomicBool;
 use clap::{Args, Subcommand};
 
 use super::control::Control;
+use super::merge::Merge;
 
 const LONG: &str = "\
 Measures what clients wait for, on any server that speaks the ZooKeeper client protocol.
@@ -25,6 +32,8 @@ const AFTER: &str = "\
 Examples:
   ringkeeper bench run                                     1,000 reads a second for 10 s, from 127.0.0.1:2181
   ringkeeper bench run --workload mixed --rate 20000 --json mixed.json
+  ringkeeper bench sweep --workload set --ladder rate=1000..64000*2
+  ringkeeper bench compare ours=127.0.0.1:2181 theirs=127.0.0.1:2281 --workload mixed --rate 20000
   ringkeeper bench verify                                  does the tool tell the truth on this machine?
 
 Exit codes: 0 measured, 1 could not run or ended early, 2 wrong usage.";
@@ -40,6 +49,10 @@ pub struct Bench {
 #[derive(Subcommand, Debug)]
 enum Command {
     Run(run::Run),
+    Compare(compare::Compare),
+    Sweep(sweep::Sweep),
+    Merge(Merge),
+    Show(show::Show),
     Verify(verify::Verify),
     Echo(echo::EchoServer),
 }
@@ -50,6 +63,10 @@ impl Bench {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Run(command) => command.run(),
+            Command::Compare(command) => command.run(),
+            Command::Sweep(command) => command.run(),
+            Command::Merge(command) => command.run(),
+            Command::Show(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Echo(command) => command.run(),
         }

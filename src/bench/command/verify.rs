@@ -51,7 +51,7 @@ pub struct Verify {
     connections: u16,
 
     /// Seconds of each of the other measurements.
-    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = super::run::seconds)]
+    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = super::load::seconds)]
     seconds: f64,
 
     /// No progress on standard error.
