@@ -29,8 +29,8 @@ pub(super) fn run(spec: &Spec, place: &Place, control: &Control) -> Result<Outco
 
 /// What has come of a storm.
 struct Storm {
-    /// When each began.
-    begun: Vec<u64>,
+    /// When each began, until it has its session or has failed.
+    begun: Vec<Option<u64>>,
     /// Those without a session so far.
     left: usize,
     /// Why the last that failed did.
@@ -45,7 +45,7 @@ fn storm(rounds: &mut Rounds<'_>, start: u64) -> Result<(), Ended> {
     rounds.tally.offered(start);
     for at in 0..count {
         let now = rounds.lines.now();
-        storm.begun.push(now);
+        storm.begun.push(Some(now));
         rounds.tally.offered(now);
         rounds.lines.open(at, Credentials::new(rounds.spec.session_timeout_ms));
         if at % GUST == GUST - 1 {
@@ -60,7 +60,7 @@ fn storm(rounds: &mut Rounds<'_>, start: u64) -> Result<(), Ended> {
     }
     let now = rounds.lines.now();
     match storm.failure {
-        Some(why) if storm.failures == count => return Err(Ended::Lost(rounds.lines.server(0).name.clone(), why)),
+        Some(why) if storm.failures >= count => return Err(Ended::Lost(rounds.lines.server(0).name.clone(), why)),
         None if storm.failures == 0 => rounds.tally.answered(storm.last, WHOLE, start, 0),
         _ => rounds.tally.failed(now, WHOLE, "SESSIONS FAILED"),
     }
@@ -71,13 +71,13 @@ fn storm(rounds: &mut Rounds<'_>, start: u64) -> Result<(), Ended> {
 impl Storm {
     /// `true` once nobody is left.
     fn hear(&mut self, rounds: &mut Rounds<'_>, at: usize, now: u64, heard: Heard) -> Result<bool, Ended> {
+        let begun = self.begun[at].take();
         match heard {
             Heard::Connected(_) => {
-                rounds.tally.answered(now, SESSION, self.begun[at], 0);
+                rounds.tally.answered(now, SESSION, begun.expect("a line connects once"), 0);
                 self.last = now;
             }
             Heard::Lost(why) => {
-                // One that had its session and is lost after it counts twice, which is an error twice.
                 rounds.tally.failed(now, SESSION, "CONNECTION LOST");
                 (self.failure, self.failures) = (Some(why), self.failures + 1);
             }
@@ -88,7 +88,8 @@ impl Storm {
             }
             other => return Err(rounds.lines.lost(at, now, other)),
         }
-        self.left = self.left.saturating_sub(1);
+        // One that had its session and was lost after it is no longer waited for.
+        self.left -= usize::from(begun.is_some());
         Ok(self.left == 0)
     }
 }

@@ -253,6 +253,12 @@ impl Lines {
             for (at, now, what) in heard.drain(..) {
                 match what {
                     Heard::Connected(_) => open += 1,
+                    Heard::Lost(why) if open > 0 => {
+                        let why = format!(
+                            "{why}, with {open} sessions open; does it limit the connections of one address (maxClientCnxns)?"
+                        );
+                        return Err(self.lost(at, now, Heard::Lost(why)));
+                    }
                     what => return Err(self.lost(at, now, what)),
                 }
             }
