@@ -32,8 +32,9 @@ cleanup() {
   rm -rf "$work"
 }
 trap cleanup EXIT
-"$peer" start rival 1 "$base"
-printf 'tickTime=2000\nmaxClientCnxns=0\ndataDir=%s\nclientPort=%s\n' "$work/data" "$rk_port" > "$work/zoo.cfg"
+# A thousand clients that come at once would overflow the listen queue that either has unasked.
+"$peer" start rival 1 "$base" clientPortListenBacklog=4096
+printf 'tickTime=2000\nmaxClientCnxns=0\nclientPortListenBacklog=4096\ndataDir=%s\nclientPort=%s\n' "$work/data" "$rk_port" > "$work/zoo.cfg"
 # shellcheck disable=SC2086 # --shards N is two words or none
 "$server" serve "$work/zoo.cfg" --listen "127.0.0.1:$rk_port" ${shards:+--shards $shards} 2> "$work/log" &
 rk_pid=$!
@@ -43,17 +44,17 @@ sleep 8 # Log segments that are made ahead are made.
 
 # Of each case the seconds are for each run.
 cat > "$work/cases" << END
-reads, 32 deep: --workload read --closed --in-flight 32 --seconds $seconds --warmup 1
-reads, one at a time: --workload read --closed --in-flight 1 --seconds $seconds --warmup 1
-writes, 32 deep: --workload set --closed --in-flight 32 --seconds $seconds --warmup 1
-writes, one at a time: --workload set --closed --in-flight 1 --seconds $seconds --warmup 1
+reads, 32 deep: --workload read --closed --connections 64 --in-flight 32 --seconds $seconds --warmup 1
+reads, one at a time: --workload read --closed --connections 64 --in-flight 1 --seconds $seconds --warmup 1
+writes, 32 deep: --workload set --closed --connections 64 --in-flight 32 --seconds $seconds --warmup 1
+writes, one at a time: --workload set --closed --connections 64 --in-flight 1 --seconds $seconds --warmup 1
 one connection, one write at a time: --workload set --closed --in-flight 1 --connections 1 --seconds $seconds --warmup 1
-mixed 80/20, 32 deep: --workload mixed --closed --in-flight 32 --seconds $seconds --warmup 1
-creates, 32 deep: --workload create --closed --in-flight 32 --seconds $seconds --warmup 1
-multi of 10 sets, 8 deep: --workload multi --closed --in-flight 8 --seconds $seconds --warmup 1
-reads at 10,000 a second: --workload read --rate 10000 --seconds $seconds --warmup 1
-writes at 5,000 a second: --workload set --rate 5000 --seconds $seconds --warmup 1
-mixed 80/20 at 20,000 a second: --workload mixed --rate 20000 --seconds $seconds --warmup 1
+mixed 80/20, 32 deep: --workload mixed --closed --connections 64 --in-flight 32 --seconds $seconds --warmup 1
+creates, 32 deep: --workload create --closed --connections 64 --in-flight 32 --seconds $seconds --warmup 1
+multi of 10 sets, 8 deep: --workload multi --closed --connections 64 --in-flight 8 --seconds $seconds --warmup 1
+reads at 10,000 a second: --workload read --connections 64 --rate 10000 --seconds $seconds --warmup 1
+writes at 5,000 a second: --workload set --connections 64 --rate 5000 --seconds $seconds --warmup 1
+mixed 80/20 at 20,000 a second: --workload mixed --connections 64 --rate 20000 --seconds $seconds --warmup 1
 watch fan-out to 1,000: --workload fan-out --watchers 1000 --closed --seconds $seconds --warmup 1
 watch fan-out to 5,000: --workload fan-out --watchers 5000 --closed --seconds $seconds --warmup 1
 connect storm of 1,000: --workload connect-storm --connections 1000 --closed --seconds $seconds --warmup 0
@@ -67,7 +68,7 @@ durability_a="O_DIRECT log, O_DSYNC, group commit" durability_b="fsync of the lo
 [ "$minutes" != 0 ] || exit 0
 for target in "zookeeper $zk_port $durability_b" "ringkeeper $rk_port $durability_a"; do
   read -r label port durability <<< "$target"
-  "$server" bench run --servers "$label=127.0.0.1:$port" --workload mixed --rate 10000 --nodes 10000 --seconds $((minutes * 60)) \
+  "$server" bench run --servers "$label=127.0.0.1:$port" --workload mixed --connections 64 --rate 10000 --nodes 10000 --seconds $((minutes * 60)) \
     --warmup 5 --durability "$durability" --quorum 1 --json "$work/$label.json"
 done
 "$server" bench show "$work/zookeeper.json" "$work/ringkeeper.json" --keep rival-over-time --disk "$work" \

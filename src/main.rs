@@ -36,7 +36,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Serve(Serve),
-    Bench(Bench),
+    Bench(Box<Bench>),
 }
 
 fn main() -> ExitCode {

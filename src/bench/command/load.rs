@@ -96,8 +96,8 @@ pub struct Load {
     #[arg(long, conflicts_with_all = ["rate", "arrivals"])]
     closed: bool,
 
-    /// Connections, each with its session.
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    /// Connections, each with its session. A server lets in 60 from one address unless its maxClientCnxns says more.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: u32,
 
     /// Requests in flight on one connection: at most in the open loop, always in the closed one.

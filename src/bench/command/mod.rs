@@ -48,9 +48,9 @@ pub struct Bench {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    Run(run::Run),
-    Compare(compare::Compare),
-    Sweep(sweep::Sweep),
+    Run(Box<run::Run>),
+    Compare(Box<compare::Compare>),
+    Sweep(Box<sweep::Sweep>),
     Merge(Merge),
     Show(show::Show),
     Verify(verify::Verify),
