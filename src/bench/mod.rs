@@ -9,6 +9,7 @@ pub mod command;
 pub mod control;
 pub mod echo;
 pub mod generator;
+pub mod keeper_bench;
 pub mod latency;
 pub mod line;
 pub mod machine;

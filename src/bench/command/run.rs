@@ -1,5 +1,6 @@
 //! Run: `ringkeeper bench run`, one measurement from the command line.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::{failed, print, stoppable};
+use crate::bench::keeper_bench::{self, settling::Given};
 use crate::bench::latency::{Latency, QUANTILES};
 use crate::bench::record::{Record, Target};
 use crate::bench::run::run;
@@ -16,6 +18,9 @@ use crate::bench::spec::{Arrivals, Pace, Spec, Workload};
 /// Arrivals a second where nothing is said: any server of this kind carries them on any machine, so what is measured is how it
 /// answers and not how it drowns.
 const RATE: f64 = 1000.0;
+
+/// The server where none is named: one of this machine.
+const SERVER: &str = "127.0.0.1:2181";
 
 /// Znodes where nothing is said: more than a cache line's worth, made in no time.
 const NODES: usize = 1000;
@@ -52,7 +57,9 @@ Workloads:
   connect-storm         all connections open their sessions at once, again and again
   fan-out               one writer, --watchers that wait for its change
   reconnect             connections are lost and come back with --watches watches each
-  keeper-bench          what the file --config says
+  keeper-bench          what --config says, a YAML file of ClickHouse's keeper-bench: in a closed loop, as
+                        there, or at --rate; its hosts, sessions, times and limits hold unless they are
+                        said here; docs/bench.md tells what is different
 
 Examples:
   ringkeeper bench run --servers a:2181,b:2181,c:2181 --workload set --rate 5000 --seconds 60
@@ -86,9 +93,9 @@ enum Kind {
 #[derive(Args, Debug)]
 #[command(long_about = LONG, after_long_help = AFTER)]
 pub struct Run {
-    /// Servers; the connections are spread over them.
-    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', default_value = "127.0.0.1:2181", value_parser = server)]
-    servers: Vec<String>,
+    /// Servers; the connections are spread over them [default: 127.0.0.1:2181].
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', value_parser = server)]
+    servers: Option<Vec<String>>,
 
     /// What is asked; --help lists what each does.
     #[arg(long, value_enum, default_value = "read", hide_possible_values = false)]
@@ -110,7 +117,7 @@ pub struct Run {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     watches: u32,
 
-    /// A keeper-bench file.
+    /// A keeper-bench file. What it says of servers, sessions and times holds unless it is said here.
     #[arg(long, value_name = "FILE", required_if_eq("workload", "keeper-bench"))]
     config: Option<PathBuf>,
 
@@ -129,13 +136,13 @@ pub struct Run {
     #[arg(long, conflicts_with_all = ["rate", "arrivals"])]
     closed: bool,
 
-    /// Connections, each with its session.
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    connections: u32,
+    /// Connections, each with its session [default: 64].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    connections: Option<u32>,
 
-    /// Requests in flight on one connection: at most in the open loop, always in the closed one.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    in_flight: u32,
+    /// Requests in flight on one connection: at most in the open loop, always in the closed one [default: 32].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    in_flight: Option<u32>,
 
     /// Bytes of data in each znode.
     #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1 << 20))]
@@ -145,17 +152,18 @@ pub struct Run {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     nodes: Option<u32>,
 
-    /// Seconds measured.
-    #[arg(long, value_name = "S", default_value_t = 10.0, value_parser = seconds)]
-    seconds: f64,
+    /// Seconds measured [default: 10].
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    seconds: Option<f64>,
 
-    /// Seconds of the same load before.
-    #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = warmup)]
-    warmup: f64,
+    /// Seconds of the same load before [default: 2].
+    #[arg(long, value_name = "S", value_parser = warmup)]
+    warmup: Option<f64>,
 
-    /// Of the choice of znodes and of the arrivals: the same seed, the same requests at the same times.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
+    /// Of the choice of znodes and of the arrivals: the same seed, the same requests at the same times
+    /// [default: 1].
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
 
     /// Generator threads; 0 is as many as are sensible: one drives over a million requests a second.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=256))]
@@ -169,9 +177,9 @@ pub struct Run {
     #[arg(long)]
     no_pin: bool,
 
-    /// Timeout asked for each session.
-    #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(i32).range(1000..))]
-    session_timeout_ms: i32,
+    /// Timeout asked for each session [default: 30000].
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i32).range(1000..))]
+    session_timeout_ms: Option<i32>,
 
     /// Name in tables and pictures; the servers where nothing is said.
     #[arg(long, value_name = "NAME")]
@@ -252,31 +260,48 @@ impl Run {
             Kind::KeeperBench => Workload::KeeperBench { file: self.config.clone().unwrap_or_default() },
         };
         let open = Pace::Open { rate: self.rate.unwrap_or(RATE), arrivals: self.arrivals };
+        // keeper-bench is a closed loop; its files ask for one.
+        let is_closed = self.closed || self.workload == Kind::KeeperBench && self.rate.is_none();
+        let unsaid = Spec::default();
         let nodes = if self.closed && workload == Workload::Delete { NODES_TO_DELETE } else { NODES };
         Spec {
             workload,
-            pace: if self.closed { Pace::Closed } else { open },
-            connections: self.connections as usize,
-            in_flight: self.in_flight as usize,
+            pace: if is_closed { Pace::Closed } else { open },
+            connections: self.connections.map_or(unsaid.connections, |count| count as usize),
+            in_flight: self.in_flight.map_or(unsaid.in_flight, |count| count as usize),
             value_size: self.value_size as usize,
             nodes: self.nodes.map_or(nodes, |nodes| nodes as usize),
-            seconds: self.seconds,
-            warmup: self.warmup,
-            seed: self.seed,
+            seconds: self.seconds.unwrap_or(unsaid.seconds),
+            warmup: self.warmup.unwrap_or(unsaid.warmup),
+            seed: self.seed.unwrap_or(unsaid.seed),
             threads: self.threads.into(),
-            session_timeout_ms: self.session_timeout_ms,
+            session_timeout_ms: self.session_timeout_ms.unwrap_or(unsaid.session_timeout_ms),
         }
     }
 
     /// Where it goes.
     #[must_use]
     pub fn target(&self) -> Target {
+        let servers = self.servers.clone().unwrap_or_else(|| vec![SERVER.to_owned()]);
         Target {
-            label: self.label.clone().unwrap_or_else(|| self.servers.join(",")),
-            servers: self.servers.clone(),
+            label: self.label.clone().unwrap_or_else(|| servers.join(",")),
+            servers,
             version: None,
             quorum: self.quorum,
             durability: self.durability.clone(),
+        }
+    }
+
+    /// What a keeper-bench file has no say in.
+    const fn given(&self) -> Given {
+        Given {
+            servers: self.servers.is_some(),
+            connections: self.connections.is_some(),
+            in_flight: self.in_flight.is_some(),
+            seconds: self.seconds.is_some(),
+            warmup: self.warmup.is_some(),
+            seed: self.seed.is_some(),
+            session_timeout_ms: self.session_timeout_ms.is_some(),
         }
     }
 
@@ -286,13 +311,28 @@ impl Run {
             writable(file).map_err(|error| failed(&format!("cannot write {}: {error}", file.display())))?;
         }
         let control = stoppable(self.quiet, !self.no_pin)?;
-        let record = run(&self.spec(), &self.target(), &control).map_err(|error| failed(&error.to_string()))?;
+        let (mut spec, mut target) = (self.spec(), self.target());
+        if let Workload::KeeperBench { file } = &spec.workload {
+            let description = keeper_bench::read(file).map_err(|error| failed(&error.to_string()))?;
+            for note in description.settle(&self.given(), &mut spec, &mut target.servers) {
+                control.note(&note);
+            }
+            if self.label.is_none() {
+                target.label = described_servers(&target.servers);
+            }
+        }
+        let record = run(&spec, &target, &control).map_err(|error| failed(&error.to_string()))?;
         print(&summary(&record))?;
         if let Some(file) = &self.json {
             record.write(file).map_err(|error| failed(&error.to_string()))?;
         }
         Ok(record.ended_early)
     }
+}
+
+/// Servers of which some are named several times, each once.
+fn described_servers(servers: &[String]) -> String {
+    servers.iter().collect::<BTreeSet<_>>().into_iter().map(String::as_str).collect::<Vec<_>>().join(",")
 }
 
 /// Whether a file can be written, found out before the run and not after it. Leaves nothing behind.
