@@ -184,11 +184,8 @@ impl Loop {
 
     fn accept(&mut self) -> io::Result<()> {
         loop {
-            let stream = match self.listener.accept() {
-                Ok((stream, _)) => stream,
-                // One that is gone already, or no descriptors: those that are here are served on.
-                Err(_) => return Ok(()),
-            };
+            // Nobody, one that is gone already, or no descriptors: those that are here are served on.
+            let Ok((stream, _)) = self.listener.accept() else { return Ok(()) };
             stream.set_nonblocking(true)?;
             stream.set_nodelay(true)?;
             let at = self.free.pop().unwrap_or_else(|| {

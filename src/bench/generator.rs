@@ -332,7 +332,8 @@ impl<M: Maker> Worker<M> {
         }
         let end = nanos(&clock).min(until);
         let processor_seconds = used_before.map_or(0.0, |before| thread_seconds() - before);
-        self.recorder.unanswered(self.flying as u64 + open.map_or(0, |open| open.backlog.len() as u64));
+        let waiting = open.map_or(0, |open| self.waiting_at(end, open));
+        self.recorder.unanswered(self.flying as u64 + waiting);
         self.say_goodbye();
         Ok(Seen { recorder: self.recorder, late: self.late, processor_seconds, end })
     }
@@ -383,6 +384,17 @@ impl<M: Maker> Worker<M> {
         }
         open.judged = now;
         if self.is_used_up { u64::MAX } else { open.schedule.next() }
+    }
+
+    /// Arrivals that have not started at the end. Those since the last turn are counted here.
+    fn waiting_at(&mut self, end: u64, mut open: Open) -> u64 {
+        let mut waiting = open.backlog.len() as u64;
+        while open.schedule.next() < end && !self.is_used_up {
+            self.recorder.offered(open.schedule.next());
+            waiting += 1;
+            open.schedule.step(&mut self.random);
+        }
+        waiting
     }
 
     /// The next connection in turn that has room; there must be one.

@@ -260,3 +260,136 @@ pub fn described(target: &Target) -> Target {
     let version = target.version.clone().or_else(|| version_of(target.servers.first()?));
     Target { version, ..target.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::bench::echo::{Echo, Manner};
+    use crate::bench::spec::Arrivals;
+    use crate::proto::connect::ConnectResponse;
+
+    fn quiet() -> Control {
+        Control { is_quiet: true, ..Control::default() }
+    }
+
+    fn target(server: impl ToString) -> Target {
+        Target { label: "test".into(), servers: vec![server.to_string()], ..Target::default() }
+    }
+
+    fn brief() -> Spec {
+        Spec { connections: 4, in_flight: 4, nodes: 20, seconds: 0.3, warmup: 0.05, ..Spec::default() }
+    }
+
+    #[test]
+    fn two_threads_over_two_servers_are_one_record() {
+        let echoes = [(); 2].map(|()| Echo::start("127.0.0.1:0", Manner::default()).unwrap());
+        let servers = echoes.iter().map(|echo| echo.address().to_string()).collect();
+        let pace = Pace::Open { rate: 2000.0, arrivals: Arrivals::Constant };
+        let spec = Spec { workload: Workload::Mixed { read_ratio: 0.5 }, pace, threads: 2, ..brief() };
+        let record = run(&spec, &Target { servers, ..target("") }, &quiet()).unwrap();
+        assert_eq!((record.ended_early.as_deref(), record.errors(), record.spec.threads), (None, 0, 2));
+        assert_eq!((record.arrivals.offered, record.arrivals.dropped), (600, 0));
+        assert_eq!(record.all().count(), record.arrivals.answered);
+        assert_eq!(record.operations.keys().collect::<Vec<_>>(), ["read", "set"]);
+        assert_eq!(record.slices.iter().map(|slice| slice.latency.count()).sum::<u64>(), record.arrivals.answered);
+        assert!(record.arrivals.answered >= 400 && (record.seconds - 0.3).abs() < 1e-9, "{:?}", record.arrivals);
+        assert_eq!(record.target.version.as_deref(), Some("echo"));
+        assert!(record.generator.processor_seconds > 0.0);
+    }
+
+    #[test]
+    fn what_a_full_connection_holds_up_is_told_and_counts_from_its_intended_start() {
+        let stall = crate::bench::echo::Standstill { length: Duration::from_millis(150), every: Duration::from_millis(300) };
+        let echo = Echo::start("127.0.0.1:0", Manner { stall: Some(stall), ..Manner::default() }).unwrap();
+        let pace = Pace::Open { rate: 1000.0, arrivals: Arrivals::Constant };
+        let spec = Spec { pace, connections: 1, in_flight: 1, seconds: 1.2, ..brief() };
+        let record = run(&spec, &target(echo.address()), &quiet()).unwrap();
+        assert!(record.arrivals.delayed > 100, "{:?}", record.arrivals);
+        assert!(record.all().quantile_us(0.75) > 30_000, "half of all arrivals meet a stall");
+    }
+
+    #[test]
+    fn deletes_end_when_nothing_is_left() {
+        let echo = Echo::start("127.0.0.1:0", Manner::default()).unwrap();
+        let spec = Spec { workload: Workload::Delete, nodes: 50, warmup: 0.0, seconds: 60.0, threads: 2, ..brief() };
+        let record = run(&spec, &target(echo.address()), &quiet()).unwrap();
+        assert!(record.ended_early.as_deref().is_some_and(|why| why.contains("--nodes")), "{:?}", record.ended_early);
+        assert!((25..=50).contains(&record.arrivals.answered), "{:?}", record.arrivals);
+        let pace = Pace::Open { rate: 500.0, arrivals: Arrivals::Poisson };
+        let record = run(&Spec { pace, seconds: 0.3, ..spec }, &target(echo.address()), &quiet()).unwrap();
+        assert_eq!(record.ended_early, None, "an open loop prepares as many as arrive");
+    }
+
+    #[test]
+    fn a_server_that_dies_leaves_a_record_that_says_so() {
+        let echo = Echo::start("127.0.0.1:0", Manner::default()).unwrap();
+        let address = echo.address();
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(700));
+            echo.stop().unwrap();
+        });
+        let record = run(&Spec { seconds: 60.0, warmup: 0.0, ..brief() }, &target(address), &quiet()).unwrap();
+        killer.join().unwrap();
+        let why = record.ended_early.clone().unwrap();
+        assert!(why.contains("all connections were lost") && why.contains("hung up"), "{why}");
+        assert!(record.seconds < 30.0 && record.arrivals.answered > 0 && !record.slices.is_empty());
+        assert!(record.operations["read"].errors.keys().eq(["CONNECTIONLOSS (-4)"]), "{:?}", record.operations["read"].errors);
+    }
+
+    #[test]
+    fn a_stopped_run_tells_what_it_has() {
+        let echo = Echo::start("127.0.0.1:0", Manner::default()).unwrap();
+        let control = quiet();
+        let stop = Arc::clone(&control.stop);
+        let stopper = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(500));
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        let record = run(&Spec { seconds: 60.0, warmup: 0.0, ..brief() }, &target(echo.address()), &control).unwrap();
+        stopper.join().unwrap();
+        assert!(record.ended_early.unwrap().contains("stopped"));
+        assert!(record.seconds < 30.0);
+    }
+
+    #[test]
+    fn nobody_there_and_nobody_who_lets_us_in_are_told_apart() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let refuser = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 49];
+            stream.read_exact(&mut request).unwrap();
+            let mut out = Vec::new();
+            ConnectResponse::refused(Some(false)).encode(&mut out);
+            stream.write_all(&out).unwrap();
+            // Until the other side has hung up.
+            let _ = stream.read(&mut request);
+        });
+        let told = |server: &str| run(&brief(), &target(server), &quiet()).unwrap_err();
+        assert!(matches!(told(&address.to_string()), RunError::NoSession(..)));
+        refuser.join().unwrap();
+        assert!(matches!(told(&address.to_string()), RunError::Unreachable(..)), "the listener is gone");
+        assert!(matches!(told("nowhere.invalid:1"), RunError::Address(..)));
+        assert!(matches!(run(&brief(), &Target::default(), &quiet()), Err(RunError::Spec(_))));
+    }
+
+    #[test]
+    fn nonsense_is_refused_before_anybody_is_asked() {
+        let open = |rate| Pace::Open { rate, arrivals: Arrivals::Constant };
+        for spec in [
+            Spec { connections: 0, ..brief() },
+            Spec { in_flight: 0, ..brief() },
+            Spec { seconds: f64::NAN, ..brief() },
+            Spec { warmup: -1.0, ..brief() },
+            Spec { pace: open(0.0), ..brief() },
+            Spec { pace: open(f64::INFINITY), ..brief() },
+            Spec { session_timeout_ms: 0, ..brief() },
+            Spec { workload: Workload::Mixed { read_ratio: 2.0 }, ..brief() },
+        ] {
+            assert!(matches!(run(&spec, &target("127.0.0.1:1"), &quiet()), Err(RunError::Spec(_))), "{spec:?}");
+        }
+    }
+}

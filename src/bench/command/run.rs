@@ -382,3 +382,77 @@ fn quantiles(latency: &Latency) -> String {
     let each: Vec<String> = QUANTILES.iter().map(|(name, q)| format!("{name} {}", latency.quantile_us(*q))).collect();
     format!("{} answered, {}, max {} us", latency.count(), each.join(", "), latency.max_us())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: Run,
+    }
+
+    fn parse(line: &str) -> Result<Run, clap::error::ErrorKind> {
+        Line::try_parse_from(std::iter::once("run").chain(line.split_whitespace())).map(|line| line.run).map_err(|e| e.kind())
+    }
+
+    #[test]
+    fn the_words_of_the_line_become_a_spec() {
+        let run = parse("").unwrap();
+        assert_eq!(run.spec().pace, Pace::Open { rate: 1000.0, arrivals: Arrivals::Poisson });
+        assert_eq!(run.target().label, "127.0.0.1:2181");
+        let run = parse("--servers a:1,b:2 --workload mixed --read-ratio 0.5 --rate 5e3 --arrivals constant --label x").unwrap();
+        assert_eq!(run.spec().workload, Workload::Mixed { read_ratio: 0.5 });
+        assert_eq!(run.spec().rate(), Some(5000.0));
+        assert_eq!((run.target().servers, run.target().label), (vec!["a:1".to_owned(), "b:2".to_owned()], "x".to_owned()));
+        let deletes = parse("--workload delete --closed").unwrap().spec();
+        assert_eq!((deletes.pace, deletes.nodes), (Pace::Closed, 1_000_000));
+        assert_eq!(parse("--workload delete --closed --nodes 5").unwrap().spec().nodes, 5);
+        assert_eq!(parse("--workload fan-out --watchers 7").unwrap().spec().workload, Workload::FanOut { watchers: 7 });
+    }
+
+    #[test]
+    fn nonsense_is_wrong_usage() {
+        use clap::error::ErrorKind::{ArgumentConflict, InvalidValue, MissingRequiredArgument, ValueValidation};
+        for (line, kind) in [
+            ("--servers nowhere", ValueValidation),
+            ("--servers :2181", ValueValidation),
+            ("--servers a:0", ValueValidation),
+            ("--servers a:1,", ValueValidation),
+            ("--workload none", InvalidValue),
+            ("--workload keeper-bench", MissingRequiredArgument),
+            ("--read-ratio 1.1", ValueValidation),
+            ("--read-ratio NaN", ValueValidation),
+            ("--rate 0", ValueValidation),
+            ("--rate inf", ValueValidation),
+            ("--rate 5 --closed", ArgumentConflict),
+            ("--arrivals constant --closed", ArgumentConflict),
+            ("--connections 0", ValueValidation),
+            ("--in-flight 0", ValueValidation),
+            ("--nodes 0", ValueValidation),
+            ("--seconds 0", ValueValidation),
+            ("--seconds -1", ValueValidation),
+            ("--warmup -1", ValueValidation),
+            ("--value-size 2000000", ValueValidation),
+            ("--session-timeout-ms 10", ValueValidation),
+        ] {
+            assert_eq!(parse(&line.replace(" -1", "=-1")).err(), Some(kind), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_found_out_before_and_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a.json");
+        writable(&file).unwrap();
+        assert!(!file.exists());
+        std::fs::write(&file, "before").unwrap();
+        writable(&file).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "before");
+        assert!(writable(&directory.path().join("none/a.json")).is_err());
+        assert!(writable(directory.path()).is_err());
+    }
+}
