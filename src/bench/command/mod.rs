@@ -39,7 +39,7 @@ pub struct Bench {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    Run(run::Run),
+    Run(Box<run::Run>),
     Verify(verify::Verify),
     Echo(echo::EchoServer),
 }
