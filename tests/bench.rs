@@ -24,8 +24,8 @@ struct Running {
 
 impl Running {
     fn start(words: &[&str]) -> Self {
-        let mut child = ringkeeper(words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut child = ringkeeper(words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let address = loop {
             let line = lines.next().expect("a ready line before the end").unwrap();
             if let Some(rest) = line.strip_prefix("ready: ") {
@@ -129,7 +129,7 @@ fn what_cannot_be_done_is_one_clear_line() {
         (vec!["bench", "echo", "--listen", &echo.address], 1, "cannot listen on"),
         (vec!["bench", "echo", "--stall-ms", "10", "--stall-every-ms", "10"], 1, "must be shorter"),
         (vec!["bench", "run", "--rate", "fast"], 2, "--closed is without a rate"),
-        (vec!["bench"], 2, "bench run"),
+        (vec!["bench"], 2, "Usage: ringkeeper bench"),
     ] {
         let output = ringkeeper(&words).output().unwrap();
         let said = said(&output);

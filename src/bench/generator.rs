@@ -307,7 +307,9 @@ impl<M: Maker> Worker<M> {
                 wait = wait.min(next.saturating_sub(nanos(&clock)));
             }
             if self.is_used_up && self.flying == 0 {
-                self.shared.end("every znode that was prepared has been used: prepare more of them (--nodes)".into());
+                if let Err(why) = self.maker.ended() {
+                    self.shared.end(why);
+                }
                 break;
             }
             if now >= next_round {
@@ -436,7 +438,7 @@ impl<M: Maker> Worker<M> {
         loop {
             let Some(line) = &mut self.lines[at] else { return };
             let before = line.in_flight();
-            let received = line.receive(clock, &self.maker, &mut self.recorder);
+            let received = line.receive(clock, &mut self.maker, &mut self.recorder);
             self.flying -= before - line.in_flight();
             match received {
                 Ok(received) => {
@@ -460,7 +462,7 @@ impl<M: Maker> Worker<M> {
         let Some(mut line) = self.lines[at].take() else { return };
         // Its descriptor is closed with it, which takes it out of the set too.
         let _ = epoll::delete(&self.set, line.stream());
-        self.flying -= line.lose(now, &mut self.recorder);
+        self.flying -= line.lose(now, &mut self.maker, &mut self.recorder);
         self.alive -= 1;
         lock(&self.shared.losses).push(format!("{}: {error}", self.names[at]));
         if self.shared.alive.fetch_sub(1, Ordering::Relaxed) == 1 {

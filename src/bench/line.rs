@@ -43,6 +43,7 @@ pub struct Server {
 struct Flying {
     start: u64,
     operation: u8,
+    ticket: u32,
 }
 
 /// One connection under load.
@@ -155,7 +156,7 @@ impl Line {
     pub fn ask(&mut self, maker: &mut impl Maker, random: &mut Random, start: u64) -> bool {
         let Some(operation) = maker.push(random, self.next_xid, &mut self.out) else { return false };
         self.next_xid = if self.next_xid == i32::MAX { 1 } else { self.next_xid + 1 };
-        self.flying.push_back(Flying { start, operation: operation as u8 });
+        self.flying.push_back(Flying { start, operation: operation as u8, ticket: maker.ticket() });
         true
     }
 
@@ -198,7 +199,7 @@ impl Line {
 
     /// Reads once and counts the replies that came, at the moment at which they were read.
     #[inline]
-    pub fn receive(&mut self, clock: &Instant, maker: &impl Maker, recorder: &mut Recorder) -> Result<Received, LineError> {
+    pub fn receive(&mut self, clock: &Instant, maker: &mut impl Maker, recorder: &mut Recorder) -> Result<Received, LineError> {
         let got = match self.stream.read(&mut self.input[self.filled..]) {
             Ok(0) => return Err(LineError::HungUp),
             Ok(got) => got,
@@ -236,6 +237,7 @@ impl Line {
                         .map_err(|error| LineError::Protocol(format!("the reply to a multi: {error}")))?;
                 }
                 recorder.answered(now, operation, flying.start, err);
+                maker.answered(operation, flying.ticket, err);
                 answered += 1;
             } else if xid != PING_XID && xid != NOTIFICATION_XID {
                 return Err(LineError::Protocol(format!("a reply to xid {xid} where {} was next", self.due_xid)));
@@ -248,10 +250,11 @@ impl Line {
     }
 
     /// The connection is lost: so is what was in flight. Returns how many requests that were.
-    pub fn lose(&mut self, now: u64, recorder: &mut Recorder) -> usize {
+    pub fn lose(&mut self, now: u64, maker: &mut impl Maker, recorder: &mut Recorder) -> usize {
         let lost = self.flying.len();
         for flying in self.flying.drain(..) {
             recorder.answered(now, usize::from(flying.operation), flying.start, CONNECTION_LOSS);
+            maker.answered(usize::from(flying.operation), flying.ticket, CONNECTION_LOSS);
         }
         lost
     }

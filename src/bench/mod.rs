@@ -17,6 +17,7 @@ pub mod figure;
 pub mod generator;
 pub mod grid;
 pub mod hlog;
+pub mod keeper_bench;
 pub mod ladder;
 pub mod latency;
 pub mod line;

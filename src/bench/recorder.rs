@@ -191,7 +191,7 @@ impl Recorder {
 }
 
 /// The protocol's name of an error code, with the code.
-fn name_of(code: i32) -> String {
+pub(super) fn name_of(code: i32) -> String {
     if code == CONNECTION_LOSS { format!("CONNECTIONLOSS ({code})") } else { Refusal(code).to_string() }
 }
 

@@ -34,6 +34,19 @@ pub trait Maker: Send {
     fn is_multi(&self, _operation: usize) -> bool {
         false
     }
+
+    /// What [`Self::answered`] shall be told of the request that was pushed last.
+    fn ticket(&self) -> u32 {
+        0
+    }
+
+    /// The request of a ticket was answered, `err` 0 for success, or its connection was lost.
+    fn answered(&mut self, _operation: usize, _ticket: u32, _err: i32) {}
+
+    /// Once [`Self::push`] has returned `None` and all is answered: whether the run is complete, or why it ends early.
+    fn ended(&self) -> Result<(), String> {
+        Err("every znode that was prepared has been used: prepare more of them (--nodes)".into())
+    }
 }
 
 /// A workload: the znodes that it needs, and its requests.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::control::{Control, RunError};
 use super::generator::{Job, Seen, Shared};
+use super::keeper_bench::{self, plan::FilePlan};
 use super::line::Server;
 use super::machine::{cores, version_of};
 use super::record::{FORMAT, Generator, Machine, Record, Slice, Target};
@@ -33,8 +34,15 @@ pub fn run(spec: &Spec, target: &Target, control: &Control) -> Result<Record, Ru
         | Workload::SessionChurn
         | Workload::ConnectStorm
         | Workload::FanOut { .. }
-        | Workload::Reconnect { .. }
-        | Workload::KeeperBench { .. } => scenario::run(spec, target, control),
+        | Workload::Reconnect { .. } => scenario::run(spec, target, control),
+        Workload::KeeperBench { ref file } => {
+            check(spec)?;
+            let description = keeper_bench::read(file)?;
+            for warning in &description.warnings {
+                control.note(warning);
+            }
+            run_plan(spec, target, control, &FilePlan::new(description, spec)?)
+        }
         _ => {
             check(spec)?;
             run_plan(spec, target, control, &Steady::new(spec)?)
@@ -163,8 +171,8 @@ fn load<M: Maker + 'static>(
         control.note(&format!("{lost} of {} connections were lost in all", spec.connections));
     }
     let until = nanoseconds(spec.warmup) + nanoseconds(spec.seconds);
-    let ended_early = (seen.end < until).then(|| {
-        let why = shared.why().unwrap_or_else(|| "a generator thread ended".into());
+    // Without a reason the run is complete: all that was to be asked is answered.
+    let ended_early = shared.why().filter(|_| seen.end < until).map(|why| {
         format!("after {:.1} of {} s: {why}", seen.end.saturating_sub(nanoseconds(spec.warmup)) as f64 / 1e9, spec.seconds)
     });
     Ok(Outcome { seen, ended_early, began })

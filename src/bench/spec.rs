@@ -141,7 +141,7 @@ impl Default for Spec {
         Self {
             workload: Workload::Read,
             pace: Pace::Closed,
-            connections: 64,
+            connections: 50,
             in_flight: 32,
             value_size: 100,
             nodes: 1000,

@@ -1,12 +1,13 @@
 //! Echo: `ringkeeper bench echo`, a server that answers at once, for whoever wants to check a load generator.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::{failed, print, stoppable};
+use super::{failed, stoppable};
 use crate::bench::echo::{Echo, Manner, Standstill};
 
 const LONG: &str = "\
@@ -14,7 +15,8 @@ Grants every session and answers every request at once, as if it had done it. Wh
 measures here is what it adds itself. With --stall-ms it stands still at regular times: a generator
 that tells the truth shows every request that came meanwhile.
 
-It prints `ready: ADDRESS echo` once it listens, and runs until it is stopped by SIGTERM or SIGINT.";
+It says `ready: ADDRESS echo` on standard error once it listens, as `serve` does, and runs until it
+is stopped by SIGTERM or SIGINT.";
 
 /// Answer every request at once.
 #[derive(Args, Debug)]
@@ -58,7 +60,8 @@ impl EchoServer {
         let manner = Manner { value_size: self.value_size as usize, stall };
         let echo =
             Echo::start(&self.listen, manner).map_err(|error| failed(&format!("cannot listen on {}: {error}", self.listen)))?;
-        print(&format!("ready: {} echo\n", echo.address()))?;
+        // Where standard error is closed nobody can be told.
+        let _ = writeln!(std::io::stderr().lock(), "ready: {} echo", echo.address());
         while !control.stop.load(Ordering::Relaxed) && !echo.is_over() {
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::bench::keeper_bench::settling::Given;
 use crate::bench::spec::{Arrivals, Pace, Spec, Workload};
 
 /// Arrivals a second where nothing is said: any server of this kind carries them on any machine, so what is measured is how it
@@ -32,7 +33,9 @@ Workloads:
   connect-storm         all connections open their sessions at once, again and again
   fan-out               one writer, --watchers that wait for its change
   reconnect             connections are lost and come back with --watches watches each
-  keeper-bench          what the file --config says";
+  keeper-bench          what --config says, a YAML file of ClickHouse's keeper-bench: in a closed loop, as
+                        there, or at --rate; its hosts, sessions, times and limits hold unless they are
+                        said here; docs/bench.md tells what is different";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum Kind {
@@ -77,7 +80,7 @@ pub struct Load {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     watches: u32,
 
-    /// A keeper-bench file.
+    /// A keeper-bench file. What it says of servers, sessions and times holds unless it is said here.
     #[arg(long, value_name = "FILE", required_if_eq("workload", "keeper-bench"))]
     config: Option<PathBuf>,
 
@@ -96,13 +99,13 @@ pub struct Load {
     #[arg(long, conflicts_with_all = ["rate", "arrivals"])]
     closed: bool,
 
-    /// Connections, each with its session. A server lets in 60 from one address unless its maxClientCnxns says more.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    connections: u32,
+    /// Connections, each with its session [default: 50]. Servers let 60 of one address in unless their maxClientCnxns says more.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    connections: Option<u32>,
 
-    /// Requests in flight on one connection: at most in the open loop, always in the closed one.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    in_flight: u32,
+    /// Requests in flight on one connection: at most in the open loop, always in the closed one [default: 32].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    in_flight: Option<u32>,
 
     /// Bytes of data in each znode.
     #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1 << 20))]
@@ -112,25 +115,25 @@ pub struct Load {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     nodes: Option<u32>,
 
-    /// Seconds measured.
-    #[arg(long, value_name = "S", default_value_t = 10.0, value_parser = seconds)]
-    seconds: f64,
+    /// Seconds measured [default: 10].
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    seconds: Option<f64>,
 
-    /// Seconds of the same load before.
-    #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = warmup)]
-    warmup: f64,
+    /// Seconds of the same load before [default: 2].
+    #[arg(long, value_name = "S", value_parser = warmup)]
+    warmup: Option<f64>,
 
-    /// Of the choice of znodes and of the arrivals: the same seed, the same requests at the same times.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
+    /// Of the choice of znodes and of the arrivals: the same seed, the same requests at the same times [default: 1].
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
 
     /// Generator threads; 0 is as many as are sensible: one drives over a million requests a second.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=256))]
     threads: u16,
 
-    /// Timeout asked for each session.
-    #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(i32).range(1000..))]
-    session_timeout_ms: i32,
+    /// Timeout asked for each session [default: 30000].
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i32).range(1000..))]
+    session_timeout_ms: Option<i32>,
 }
 
 fn number(text: &str, what: &str, is_good: impl Fn(f64) -> bool) -> Result<f64, String> {
@@ -176,19 +179,35 @@ impl Load {
             Kind::KeeperBench => Workload::KeeperBench { file: self.config.clone().unwrap_or_default() },
         };
         let open = Pace::Open { rate: self.rate.unwrap_or(RATE), arrivals: self.arrivals };
+        // keeper-bench is a closed loop; its files ask for one.
+        let is_closed = self.closed || self.workload == Kind::KeeperBench && self.rate.is_none();
+        let unsaid = Spec::default();
         let nodes = if self.closed && workload == Workload::Delete { NODES_TO_DELETE } else { NODES };
         Spec {
             workload,
-            pace: if self.closed { Pace::Closed } else { open },
-            connections: self.connections as usize,
-            in_flight: self.in_flight as usize,
+            pace: if is_closed { Pace::Closed } else { open },
+            connections: self.connections.map_or(unsaid.connections, |count| count as usize),
+            in_flight: self.in_flight.map_or(unsaid.in_flight, |count| count as usize),
             value_size: self.value_size as usize,
             nodes: self.nodes.map_or(nodes, |nodes| nodes as usize),
-            seconds: self.seconds,
-            warmup: self.warmup,
-            seed: self.seed,
+            seconds: self.seconds.unwrap_or(unsaid.seconds),
+            warmup: self.warmup.unwrap_or(unsaid.warmup),
+            seed: self.seed.unwrap_or(unsaid.seed),
             threads: self.threads.into(),
-            session_timeout_ms: self.session_timeout_ms,
+            session_timeout_ms: self.session_timeout_ms.unwrap_or(unsaid.session_timeout_ms),
+        }
+    }
+
+    /// What a keeper-bench file has no say in. Whether servers were named is the caller's to know.
+    pub const fn given(&self, servers: bool) -> Given {
+        Given {
+            servers,
+            connections: self.connections.is_some(),
+            in_flight: self.in_flight.is_some(),
+            seconds: self.seconds.is_some(),
+            warmup: self.warmup.is_some(),
+            seed: self.seed.is_some(),
+            session_timeout_ms: self.session_timeout_ms.is_some(),
         }
     }
 }

@@ -13,6 +13,14 @@ pub struct Place {
     pub servers: Vec<String>,
 }
 
+/// A server of this machine, on ZooKeeper's port.
+impl Default for Place {
+    fn default() -> Self {
+        let server = "127.0.0.1:2181".to_owned();
+        Self { label: server.clone(), servers: vec![server] }
+    }
+}
+
 impl FromStr for Place {
     type Err = String;
 

@@ -1,5 +1,6 @@
 //! Run: `ringkeeper bench run`, one measurement from the command line.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,10 +11,12 @@ use super::keep::Keep;
 use super::load::{Load, WORKLOADS};
 use super::place::Place;
 use super::{failed, print, stoppable};
+use crate::bench::keeper_bench;
 use crate::bench::plot;
 use crate::bench::record::Record;
 use crate::bench::report::{Picture, Report};
 use crate::bench::run::run;
+use crate::bench::spec::Workload;
 use crate::bench::table;
 
 const LONG: &str = "\
@@ -43,9 +46,9 @@ usage.";
 #[derive(Args, Debug)]
 #[command(long_about = LONG, after_long_help = format!("{WORKLOADS}\n\n{EXAMPLES}"))]
 pub struct Run {
-    /// Servers; the connections are spread over them.
-    #[arg(long, value_name = "[LABEL=]HOST:PORT,...", default_value = "127.0.0.1:2181")]
-    servers: Place,
+    /// Servers; the connections are spread over them [default: 127.0.0.1:2181].
+    #[arg(long, value_name = "[LABEL=]HOST:PORT,...")]
+    servers: Option<Place>,
 
     #[command(flatten)]
     load: Load,
@@ -96,8 +99,20 @@ impl Run {
         }
         let kept = self.keep.claim()?;
         let control = stoppable(self.quiet, !self.no_pin)?;
-        let target = self.servers.target(self.durability.as_ref(), self.quorum);
-        let record = run(&self.load.spec(), &target, &control).map_err(|error| failed(&error.to_string()))?;
+        let place = self.servers.clone().unwrap_or_default();
+        let (mut spec, mut target) = (self.load.spec(), place.target(self.durability.as_ref(), self.quorum));
+        if let Workload::KeeperBench { file } = &spec.workload {
+            let description = keeper_bench::read(file).map_err(|error| failed(&error.to_string()))?;
+            for note in description.settle(&self.load.given(self.servers.is_some()), &mut spec, &mut target.servers) {
+                control.note(&note);
+            }
+            if self.servers.is_none() {
+                // Some may be named several times.
+                let servers: BTreeSet<&str> = target.servers.iter().map(String::as_str).collect();
+                target.label = servers.into_iter().collect::<Vec<_>>().join(",");
+            }
+        }
+        let record = run(&spec, &target, &control).map_err(|error| failed(&error.to_string()))?;
         print(&table::text(&record))?;
         if let Some(file) = &self.json {
             record.write(file).map_err(|error| failed(&error.to_string()))?;
@@ -132,7 +147,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::bench::spec::{Arrivals, Pace, Workload};
+    use crate::bench::spec::{Arrivals, Pace};
 
     #[derive(Parser)]
     struct Line {
@@ -148,11 +163,11 @@ mod tests {
     fn the_words_of_the_line_become_a_spec() {
         let run = parse("").unwrap();
         assert_eq!(run.load.spec().pace, Pace::Open { rate: 1000.0, arrivals: Arrivals::Poisson });
-        assert_eq!(run.servers.label, "127.0.0.1:2181");
+        assert_eq!(run.servers.unwrap_or_default().label, "127.0.0.1:2181");
         let run = parse("--servers x=a:1,b:2 --workload mixed --read-ratio 0.5 --rate 5e3 --arrivals constant").unwrap();
         assert_eq!(run.load.spec().workload, Workload::Mixed { read_ratio: 0.5 });
         assert_eq!(run.load.spec().rate(), Some(5000.0));
-        assert_eq!((run.servers.servers, run.servers.label), (vec!["a:1".to_owned(), "b:2".to_owned()], "x".to_owned()));
+        assert_eq!((run.servers.clone().unwrap().servers, run.servers.unwrap_or_default().label), (vec!["a:1".to_owned(), "b:2".to_owned()], "x".to_owned()));
         let deletes = parse("--workload delete --closed").unwrap().load.spec();
         assert_eq!((deletes.pace, deletes.nodes), (Pace::Closed, 1_000_000));
         assert_eq!(parse("--workload delete --closed --nodes 5").unwrap().load.spec().nodes, 5);
