@@ -130,7 +130,10 @@ pub struct Run {
     closed: bool,
 
     /// Connections, each with its session.
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    ///
+    /// Servers let 60 connections of one address in unless their maxClientCnxns says otherwise (0: any
+    /// number).
+    #[arg(verbatim_doc_comment, long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: u32,
 
     /// Requests in flight on one connection: at most in the open loop, always in the closed one.
