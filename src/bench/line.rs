@@ -29,6 +29,9 @@ const GRANT_MAX: usize = 1024;
 /// Bytes of a reply up to the end of its header, its length included.
 const HEAD: usize = 20;
 
+/// What a server does that has enough of us.
+pub const HANGS_UP: &str = "it hangs up; servers let 60 connections of one address in unless their maxClientCnxns says otherwise";
+
 /// A server: its name as it was given, and where that is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Server {
@@ -119,7 +122,7 @@ impl Line {
         let no_session = |why: String| RunError::NoSession(server.name.clone(), why);
         let broken = |error: std::io::Error| match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => no_session(format!("no answer in {} s", CONNECT_PATIENCE.as_secs())),
-            ErrorKind::UnexpectedEof => no_session("it hangs up".into()),
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => no_session(HANGS_UP.into()),
             _ => no_session(error.to_string()),
         };
         let mut len = [0; 4];

@@ -323,7 +323,7 @@ mod tests {
 
     fn maker(workload: Workload, pace: Pace, nodes: usize, thread: usize, threads: usize) -> SteadyMaker {
         let spec = Spec { workload, pace, nodes, value_size: 8995, ..Spec::default() };
-        Steady::new(&spec).unwrap().maker("/root", thread, threads)
+        Steady::new(&spec).unwrap().maker("/top", thread, threads)
     }
 
     /// xid, operation and body of the next request, and its index.
@@ -352,7 +352,7 @@ mod tests {
                 assert_eq!((operation, got), (0, op));
                 seen.insert(PathWatch::decode(&mut Reader::new(&body)).unwrap().path.into_owned());
             }
-            assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["/root/n00000000", "/root/n00000001", "/root/n00000002"]);
+            assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["/top/n00000000", "/top/n00000001", "/top/n00000002"]);
         }
     }
 
@@ -382,7 +382,7 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), 2000);
-        assert!(seen.contains("/root/n00000009/c1-0000000019"));
+        assert!(seen.contains("/top/n00000009/c1-0000000019"));
     }
 
     #[test]
@@ -397,7 +397,7 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), 2500);
-        assert_eq!(seen.last().unwrap(), "/root/n00000002/d499");
+        assert_eq!(seen.last().unwrap(), "/top/n00000002/d499");
     }
 
     #[test]
@@ -409,7 +409,7 @@ mod tests {
         let members = multi::decode_writes(&mut Reader::new(&body)).unwrap();
         assert_eq!(members.len(), 5);
         assert!(
-            members.iter().all(|(_, write)| matches!(write, Write::SetData { path, .. } if path.starts_with("/root/n0000000")))
+            members.iter().all(|(_, write)| matches!(write, Write::SetData { path, .. } if path.starts_with("/top/n0000000")))
         );
         let mut reads = maker(Workload::MultiRead { size: 7 }, Pace::Closed, 10, 0, 1);
         let (_, op, body) = next(&mut reads, &mut random, 1).unwrap();

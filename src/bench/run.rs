@@ -152,9 +152,13 @@ fn load<M: Maker + 'static>(
         starters.push(starter);
     }
     drop(ready);
-    for _ in 0..spec.threads {
-        // With an error the starters are dropped, which ends the other threads.
-        all_ready.recv().expect("every generator thread says whether its connections are open")?;
+    // All of them are heard, so that none is opening connections any more when this one gives up.
+    let opened: Vec<_> = all_ready.into_iter().take(spec.threads).collect();
+    if let Some(failed) = opened.into_iter().find_map(Result::err) {
+        // Without their starters the threads end and hang up, which leaves a server with few connections room for the removal.
+        drop(starters);
+        join(handles)?;
+        return Err(failed);
     }
     let (start, began) = (Instant::now(), SystemTime::now());
     for starter in starters {
@@ -162,7 +166,7 @@ fn load<M: Maker + 'static>(
         let _ = starter.send(start);
     }
     watch(spec, control, &shared, &handles, start);
-    let seen = join(handles)?;
+    let seen = join(handles)?.expect("threads that were started have seen something");
     for loss in shared.losses().iter().take(LOSSES_SHOWN) {
         control.note(&format!("a connection was lost: {loss}"));
     }
@@ -207,7 +211,8 @@ fn progress(second: u64, spec: &Spec, slice: &Slice) -> String {
     format!("{second} of {} s: {offered}answered {answered}/s, p99 {p99} us, errors {}", spec.seconds, slice.errors)
 }
 
-fn join(handles: Vec<JoinHandle<Result<Option<Seen>, RunError>>>) -> Result<Seen, RunError> {
+/// What all threads have seen; `None` if none was started.
+fn join(handles: Vec<JoinHandle<Result<Option<Seen>, RunError>>>) -> Result<Option<Seen>, RunError> {
     let mut all: Option<Seen> = None;
     for handle in handles {
         let Some(seen) = handle.join().expect("a generator thread does not panic")? else { continue };
@@ -221,7 +226,7 @@ fn join(handles: Vec<JoinHandle<Result<Option<Seen>, RunError>>>) -> Result<Seen
             }
         }
     }
-    Ok(all.expect("threads that were started have seen something"))
+    Ok(all)
 }
 
 fn nanoseconds(seconds: f64) -> u64 {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::control::{Control, RunError};
-use super::line::Server;
+use super::line::{HANGS_UP, Server};
 use crate::client::answer::Code;
 use crate::client::ask::{Ask, CreateMode};
 use crate::client::blocking::{Client, ClientError};
@@ -28,7 +28,7 @@ pub fn connect(server: &Server) -> Result<Client, RunError> {
     let mut client = Client::connect(server.address, SESSION_MS, CONNECT_PATIENCE).map_err(|error| match error {
         ClientError::Io(error) => RunError::Unreachable(name(), error),
         ClientError::Expired => RunError::NoSession(name(), "it refuses it".into()),
-        ClientError::Closed => RunError::NoSession(name(), "it hangs up".into()),
+        ClientError::Closed => RunError::NoSession(name(), HANGS_UP.into()),
         ClientError::TimedOut(_) => RunError::NoSession(name(), format!("no answer in {} s", CONNECT_PATIENCE.as_secs())),
         ClientError::Protocol(ProtocolError::Frame(_) | ProtocolError::Record { .. }) => {
             RunError::NoSession(name(), "its answer is not of the ZooKeeper client protocol".into())
