@@ -132,7 +132,8 @@ mod tests {
                 seen += 1;
                 at.store(0, Ordering::Release);
             }
-            if nap.begin() {
+            // After the last one nobody rings any more.
+            if seen < 200 && nap.begin() {
                 poll.poll(&mut events, Some(Duration::from_secs(60))).unwrap();
                 assert!(nap.end(), "the nap went on for a minute");
             }

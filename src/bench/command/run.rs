@@ -167,7 +167,8 @@ mod tests {
         let run = parse("--servers x=a:1,b:2 --workload mixed --read-ratio 0.5 --rate 5e3 --arrivals constant").unwrap();
         assert_eq!(run.load.spec().workload, Workload::Mixed { read_ratio: 0.5 });
         assert_eq!(run.load.spec().rate(), Some(5000.0));
-        assert_eq!((run.servers.clone().unwrap().servers, run.servers.unwrap_or_default().label), (vec!["a:1".to_owned(), "b:2".to_owned()], "x".to_owned()));
+        let place = run.servers.unwrap();
+        assert_eq!((place.servers, place.label), (vec!["a:1".to_owned(), "b:2".to_owned()], "x".to_owned()));
         let deletes = parse("--workload delete --closed").unwrap().load.spec();
         assert_eq!((deletes.pace, deletes.nodes), (Pace::Closed, 1_000_000));
         assert_eq!(parse("--workload delete --closed --nodes 5").unwrap().load.spec().nodes, 5);
