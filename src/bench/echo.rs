@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::event::{Timespec, epoll};
+use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 
+use super::patience;
 use crate::ground::ids::{SessionId, Zxid};
 use crate::proto::connect::{ConnectRequest, ConnectResponse};
 use crate::proto::frame::{self, Cut};
@@ -166,12 +167,8 @@ impl Loop {
                 }
                 wait = wait.min(next.saturating_duration_since(Instant::now()));
             }
-            let timeout = Timespec { tv_sec: wait.as_secs().cast_signed(), tv_nsec: wait.subsec_nanos().into() };
             events.clear();
-            match epoll::wait(&self.set, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
+            patience::wait(&self.set, &mut events, wait)?;
             for event in &events {
                 match event.data.u64() {
                     LISTENER => self.accept()?,

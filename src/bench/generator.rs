@@ -9,13 +9,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::event::{Timespec, epoll};
+use rustix::event::epoll;
 
 use super::arrivals::Schedule;
 use super::control::RunError;
 use super::latency::Latency;
 use super::line::{Line, LineError, Server, nanos};
 use super::machine::thread_seconds;
+use super::patience;
 use super::random::Random;
 use super::record::Slice;
 use super::recorder::Recorder;
@@ -320,12 +321,9 @@ impl<M: Maker> Worker<M> {
                 *lock(&self.shared.seconds[self.thread]) = self.recorder.second(next_second - SECOND).cloned();
                 next_second += SECOND;
             }
-            let timeout = Timespec { tv_sec: (wait / SECOND) as i64, tv_nsec: (wait % SECOND) as i64 };
             events.clear();
-            match epoll::wait(&self.set, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(RunError::Machine("epoll", error.into())),
-            }
+            patience::wait(&self.set, &mut events, Duration::from_nanos(wait))
+                .map_err(|error| RunError::Machine("epoll", error.into()))?;
             for event in &events {
                 self.serve(event.data.u64() as usize, event.flags, &clock, open.is_none());
             }

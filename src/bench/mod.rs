@@ -25,6 +25,7 @@ pub mod machine;
 pub mod merge;
 pub mod noise;
 pub mod origin;
+pub mod patience;
 pub mod pen;
 pub mod plot;
 pub mod process;

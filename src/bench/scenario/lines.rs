@@ -6,13 +6,14 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{Timespec, epoll};
+use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::place::Server;
 use super::{Ended, Heard};
 use crate::bench::control::{Control, RunError};
+use crate::bench::patience;
 use crate::client::ask::Ask;
 use crate::client::session::{Credentials, Incoming, Session};
 use crate::proto::opcode;
@@ -164,12 +165,9 @@ impl Lines {
         let stillborn = std::mem::take(&mut self.stillborn);
         heard.extend(stillborn.into_iter().map(|(at, why)| (at, now, Heard::Lost(why))));
         let wait = if heard.is_empty() { until.saturating_sub(now).min(WAIT_NS) } else { 0 };
-        let wait = Timespec { tv_sec: 0, tv_nsec: i64::try_from(wait).expect("below a second") };
         let mut events = Vec::with_capacity(EVENTS);
-        match epoll::wait(&self.set, rustix::buffer::spare_capacity(&mut events), Some(&wait)) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(Ended::Other(format!("epoll: {}", io::Error::from(errno)))),
-        }
+        patience::wait(&self.set, &mut events, Duration::from_nanos(wait))
+            .map_err(|errno| Ended::Other(format!("epoll: {}", io::Error::from(errno))))?;
         for event in &events {
             let at = usize::try_from(event.data.u64()).expect("we made it of one");
             let flags = event.flags;
