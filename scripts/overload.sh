@@ -14,8 +14,8 @@ for shards in default 4; do
   arguments=()
   [ "$shards" = default ] || arguments=(--shards "$shards")
   start_server "${arguments[@]}" -Dzookeeper.tickTime=100 -Dzookeeper.maxSessionTimeout=60000
-  "$load" --server "$address" --setup --workload mixed --read-ratio 0.5 --connections "$connections" --depth "$depth" \
-    --warmup 1 --seconds "$((seconds + 8))" > "$work/load" &
+  "$server" bench run --servers "$address" --workload mixed --read-ratio 0.5 --closed --connections "$connections" \
+    --in-flight "$depth" --warmup 1 --seconds "$((seconds + 8))" --quiet > "$work/load" &
   load_pid=$!
   sleep 4
   "${nice[@]}" "$load" --server "$address" --workload idle --connections 50 --timeout-ms 200 --seconds "$seconds" > "$work/idle"
