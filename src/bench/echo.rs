@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 
-use super::patience;
+use super::load::patience;
 use crate::ground::ids::{SessionId, Zxid};
 use crate::proto::connect::{ConnectRequest, ConnectResponse};
 use crate::proto::frame::{self, Cut};

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::record::{FORMAT, Record, RecordError, Slice, Stall};
+use super::show::table;
 use super::spec::Pace;
-use super::table;
 
 /// Why records are no parts of one measurement.
 #[derive(Debug, thiserror::Error)]
@@ -232,7 +232,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::bench::sample;
+    use crate::bench::show::sample;
     use crate::bench::spec::{Arrivals, Workload};
 
     /// An answer: machine, second of the machine's run, operation, nanoseconds, and whether it failed.

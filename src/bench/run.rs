@@ -7,14 +7,14 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::control::{Control, RunError};
-use super::generator::{Job, Seen, Shared};
 use super::keeper_bench::{self, plan::FilePlan};
-use super::line::Server;
+use super::load::generator::{Job, Seen, Shared};
+use super::load::line::Server;
+use super::load::requests::{Maker, Plan, Steady};
+use super::load::setup::{Planter, new_root, remove};
 use super::machine::{cores, version_of};
 use super::record::{FORMAT, Generator, Machine, Record, Slice, Target};
-use super::requests::{Maker, Plan, Steady};
 use super::scenario;
-use super::setup::{Planter, new_root, remove};
 use super::spec::{Pace, Spec, Workload};
 
 /// Most generator threads that are started unasked: one drives more than a million requests a second.
@@ -34,7 +34,10 @@ pub fn run(spec: &Spec, target: &Target, control: &Control) -> Result<Record, Ru
         | Workload::SessionChurn
         | Workload::ConnectStorm
         | Workload::FanOut { .. }
-        | Workload::Reconnect { .. } => scenario::run(spec, target, control),
+        | Workload::Reconnect { .. } => {
+            check(spec)?;
+            scenario::run(&Spec { threads: threads(spec), ..spec.clone() }, target, control)
+        }
         Workload::KeeperBench { ref file } => {
             check(spec)?;
             let description = keeper_bench::read(file)?;

@@ -11,13 +11,13 @@ use super::place::Place;
 use super::run::pictures;
 use super::{failed, print, stoppable};
 use crate::bench::compare::{Case, Outcome, compare};
-use crate::bench::figure;
-use crate::bench::grid::Grid;
 use crate::bench::noise::RUNS_MIN;
 use crate::bench::process::Server;
 use crate::bench::record::Record;
-use crate::bench::report::Report;
 use crate::bench::run::run;
+use crate::bench::show::figure;
+use crate::bench::show::grid::Grid;
+use crate::bench::show::report::Report;
 
 const LONG: &str = "\
 Loads two targets in turn (A B A B ...) with the same requests at the same times, and tells the ratio

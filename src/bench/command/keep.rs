@@ -7,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 
 use super::{failed, print};
-use crate::bench::report::Report;
-use crate::bench::results::Results;
+use crate::bench::show::report::Report;
+use crate::bench::show::results::Results;
 
 /// What is kept.
 #[derive(Args, Clone, Debug)]

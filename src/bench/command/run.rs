@@ -12,12 +12,12 @@ use super::load::{Load, WORKLOADS};
 use super::place::Place;
 use super::{failed, print, stoppable};
 use crate::bench::keeper_bench;
-use crate::bench::plot;
 use crate::bench::record::Record;
-use crate::bench::report::{Picture, Report};
 use crate::bench::run::run;
+use crate::bench::show::plot;
+use crate::bench::show::report::{Picture, Report};
+use crate::bench::show::table;
 use crate::bench::spec::Workload;
-use crate::bench::table;
 
 const LONG: &str = "\
 Loads servers with requests of one kind and tells how long they took.

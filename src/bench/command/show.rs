@@ -9,8 +9,8 @@ use super::keep::Keep;
 use super::run::pictures;
 use super::{failed, print};
 use crate::bench::record::Record;
-use crate::bench::report::Report;
-use crate::bench::table;
+use crate::bench::show::report::Report;
+use crate::bench::show::table;
 
 const LONG: &str = "\
 Shows runs that were kept with --json: each as a table, and with --keep all of them on the same axes.";

@@ -9,13 +9,13 @@ use super::keep::Keep;
 use super::load::{Load, WORKLOADS};
 use super::place::Place;
 use super::{failed, print, stoppable};
-use crate::bench::figure;
 use crate::bench::ladder::{Ladder, Rail, knee};
-use crate::bench::plot;
 use crate::bench::record::Record;
-use crate::bench::report::{Picture, Report};
 use crate::bench::run::run;
-use crate::bench::table;
+use crate::bench::show::figure;
+use crate::bench::show::plot;
+use crate::bench::show::report::{Picture, Report};
+use crate::bench::show::table;
 
 const LONG: &str = "\
 Runs the same load several times with one thing varied, and tells latency over throughput: how fast

@@ -1,6 +1,6 @@
 //! Description: what a keeper-bench file says, with its lines.
 
-use crate::bench::random::Random;
+use crate::bench::load::random::Random;
 
 /// What a file says.
 #[derive(Clone, PartialEq, Debug)]

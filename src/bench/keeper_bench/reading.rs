@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::description::{Description, Endpoint, Kind, Node, Number, Request, Source, Sourced, Text};
 use super::tree::{Entry, What, Wrong, parse};
 use super::znodes;
-use crate::bench::requests::VALUE_MAX;
+use crate::bench::load::requests::VALUE_MAX;
 use crate::ground::limits::FRAME_MAX_DEFAULT;
 use crate::proto::path;
 

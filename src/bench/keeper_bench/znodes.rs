@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::description::{Description, Kind, Node, Request, Source, Sourced, Text};
 use super::tree::Wrong;
-use crate::bench::random::Random;
+use crate::bench::load::random::Random;
 
 /// Most znodes of a setup.
 pub const NODES_MAX: u64 = 10_000_000;

@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use super::place::Server;
 use super::{Ended, Heard};
 use crate::bench::control::{Control, RunError};
-use crate::bench::patience;
+use crate::bench::load::patience;
 use crate::client::ask::Ask;
 use crate::client::session::{Credentials, Incoming, Session};
 use crate::proto::opcode;

@@ -1,6 +1,6 @@
 //! Figure: how a number is written, in tables and on axes.
 
-use super::latency::LONGEST_US;
+use crate::bench::latency::LONGEST_US;
 
 /// From here on a latency in microseconds is also told in a larger unit.
 const TOLD_TWICE_US: u64 = 100_000;

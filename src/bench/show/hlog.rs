@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
-use super::record::Record;
+use crate::bench::record::Record;
 
 /// What the C reader insists on between the headers and the intervals; the others skip it.
 const LEGEND: &str = "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n";
@@ -55,7 +55,7 @@ mod tests {
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
     use super::*;
-    use crate::bench::sample;
+    use crate::bench::show::sample;
 
     #[test]
     fn what_is_logged_is_read_back_second_by_second() {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::control::{Control, RunError};
 use super::line::{HANGS_UP, Server};
+use crate::bench::control::{Control, RunError};
 use crate::client::answer::Code;
 use crate::client::ask::{Ask, CreateMode};
 use crate::client::blocking::{Client, ClientError};

@@ -4,9 +4,9 @@ use super::caption;
 use super::date;
 use super::figure;
 use super::grid::{Grid, cell};
-use super::latency::{Latency, QUANTILES};
-use super::record::Record;
-use super::spec::Pace;
+use crate::bench::latency::{Latency, QUANTILES};
+use crate::bench::record::Record;
+use crate::bench::spec::Pace;
 
 /// Below this part of what was offered the server has not kept up.
 const KEPT_UP: f64 = 0.99;
@@ -251,7 +251,7 @@ pub fn cautions(record: &Record) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::sample;
+    use crate::bench::show::sample;
 
     #[test]
     fn the_text_says_all_that_was_measured() {

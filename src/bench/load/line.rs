@@ -5,11 +5,11 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::control::RunError;
 use super::random::Random;
-use super::recorder::{CONNECTION_LOSS, Recorder};
 use super::requests::{Maker, frame_of};
 use super::setup::CONNECT_PATIENCE;
+use crate::bench::control::RunError;
+use crate::bench::recorder::{CONNECTION_LOSS, Recorder};
 use crate::client::ask::Ask;
 use crate::ground::ids::{SessionId, Zxid};
 use crate::ground::limits::FRAME_MAX_CEILING;

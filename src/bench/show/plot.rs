@@ -4,9 +4,9 @@ use super::axis::Axis;
 use super::caption;
 use super::chart::{Chart, Key, Series, Stroke};
 use super::figure;
-use super::latency::Latency;
 use super::pen::COLOURED;
-use super::record::Record;
+use crate::bench::latency::Latency;
+use crate::bench::record::Record;
 
 /// Points of a percentile curve in the room of one more nine.
 const FINENESS: u64 = 40;
@@ -166,7 +166,7 @@ fn key(stroke: Stroke, text: &str) -> Key {
 mod tests {
     use super::*;
     use crate::bench::record::Stall;
-    use crate::bench::sample;
+    use crate::bench::show::sample;
 
     fn all(records: &[&Record]) -> [String; 3] {
         let ladder =

@@ -177,10 +177,10 @@ fn free(text: &str, taken: &mut Vec<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::grid::Grid;
     use crate::bench::record::Record;
-    use crate::bench::report::Picture;
-    use crate::bench::{plot, sample};
+    use crate::bench::show::grid::Grid;
+    use crate::bench::show::report::Picture;
+    use crate::bench::show::{plot, sample};
 
     const DAY: u64 = 1_795_305_600;
 

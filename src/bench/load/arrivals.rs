@@ -1,7 +1,7 @@
 //! Arrivals: when the requests of an open loop are meant to start.
 
 use super::random::Random;
-use super::spec::Arrivals;
+use crate::bench::spec::Arrivals;
 
 /// The schedule of one generator thread. Threads share the rate: together their arrivals are those of the whole.
 #[derive(Clone, Debug)]

@@ -2,8 +2,8 @@
 
 use super::caption;
 use super::grid::{Grid, cell, escaped};
-use super::record::Record;
 use super::table;
+use crate::bench::record::Record;
 
 /// A picture and what it shows.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -136,8 +136,8 @@ impl Report<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::plot;
-    use crate::bench::sample;
+    use crate::bench::show::plot;
+    use crate::bench::show::sample;
 
     #[test]
     fn the_page_has_everything_in_it_and_asks_for_nothing() {

@@ -1,8 +1,8 @@
 //! Caption: what tells records apart, and under which conditions they were made.
 
 use super::figure;
-use super::record::Record;
-use super::spec::{Arrivals, Pace};
+use crate::bench::record::Record;
+use crate::bench::spec::{Arrivals, Pace};
 
 /// How a record's requests were paced: `open loop, 20,000/s poisson`.
 #[must_use]
@@ -167,7 +167,7 @@ fn each(records: &[&Record], told: impl Fn(&Record) -> Option<String>) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::sample;
+    use crate::bench::show::sample;
 
     #[test]
     fn names_say_what_differs_and_are_never_the_same() {

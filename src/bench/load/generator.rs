@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll;
 
 use super::arrivals::Schedule;
-use super::control::RunError;
-use super::latency::Latency;
 use super::line::{Line, LineError, Server, nanos};
-use super::machine::thread_seconds;
 use super::patience;
 use super::random::Random;
-use super::record::Slice;
-use super::recorder::Recorder;
 use super::requests::Maker;
-use super::spec::{Pace, Spec};
+use crate::bench::control::RunError;
+use crate::bench::latency::Latency;
+use crate::bench::machine::thread_seconds;
+use crate::bench::record::Slice;
+use crate::bench::recorder::Recorder;
+use crate::bench::spec::{Pace, Spec};
 
 /// Arrivals of one thread that may wait for a free connection; beyond it they are dropped and counted.
 pub const BACKLOG_MAX: usize = 1 << 20;

@@ -1,9 +1,9 @@
 //! Requests: what the steady workloads send, as frames made once whose numbers are written in as they go out.
 
-use super::control::RunError;
 use super::random::Random;
 use super::setup::Planter;
-use super::spec::{Pace, Spec, Workload};
+use crate::bench::control::RunError;
+use crate::bench::spec::{Pace, Spec, Workload};
 use crate::client::ask::{Ask, CreateMode};
 use crate::proto::acl::Acl;
 use crate::proto::frame;
