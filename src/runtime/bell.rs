@@ -4,7 +4,7 @@
 //! While nothing is awaited through the ring a shard's loop therefore sleeps in its epoll set: it naps. What other threads
 //! bring ends the nap, because every bell of that executor knows of it.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
@@ -56,6 +56,8 @@ impl Nap {
 #[derive(Default)]
 pub struct Bell {
     waker: AtomicWaker,
+    /// Rung, and the loop has not listened since.
+    is_rung: AtomicBool,
     nap: OnceLock<Arc<Nap>>,
 }
 
@@ -63,15 +65,24 @@ impl Bell {
     /// Wakes the loop.
     pub fn ring(&self) {
         // First the word is left where the executor finds it, then its sleep is ended.
+        self.is_rung.store(true, Ordering::SeqCst);
         self.waker.wake();
         if let Some(nap) = self.nap.get() {
             nap.ring();
         }
     }
 
-    /// The loop leaves word to be woken.
+    /// The loop leaves word to be woken. What was rung for before it has to find by itself, now.
     pub fn listen(&self, waker: &Waker) {
         self.waker.register(waker);
+        self.is_rung.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether the loop was called and has not come yet. Its executor must not nap then: that the bell is rung once forbids one
+    /// nap only, and another loop of the executor may have asked for it.
+    #[must_use]
+    pub fn is_rung(&self) -> bool {
+        self.is_rung.load(Ordering::SeqCst)
     }
 
     /// The loop's executor naps there from now on.
@@ -103,6 +114,15 @@ mod tests {
         bell.ring();
         assert!(!nap.begin(), "the ring has to be looked at");
         assert!(nap.begin() && !nap.end());
+    }
+
+    #[test]
+    fn a_bell_stays_rung_until_its_loop_listens() {
+        let bell = Bell::default();
+        bell.ring();
+        assert!(bell.is_rung());
+        bell.listen(Waker::noop());
+        assert!(!bell.is_rung());
     }
 
     /// Were one ring lost, the sleeper would sleep for ever.

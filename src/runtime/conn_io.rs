@@ -51,8 +51,8 @@ pub struct ConnIo {
     writable: Vec<ConnId>,
     /// Peers whose sockets were closed since they were last asked for.
     closed: Vec<SocketAddr>,
-    /// Whether the kernel was asked for news since the sockets were last read.
-    is_fresh: bool,
+    /// The moment before which a nap began that has ended with news, microseconds; then the kernel need not be asked again.
+    napped_from: Option<u64>,
     /// Of those in `ready`, from its front, the ones that were there when the round began.
     round_left: usize,
     round_began: u64,
@@ -71,7 +71,7 @@ impl ConnIo {
             work: Vec::new(),
             writable: Vec::new(),
             closed: Vec::new(),
-            is_fresh: false,
+            napped_from: None,
             round_left: 0,
             round_began: 0,
             heard_up_to: 0,
@@ -111,9 +111,12 @@ impl ConnIo {
 
     /// Reads what sockets have and hands it to the shard; returns how many sockets brought something.
     pub fn read(&mut self, shard: &mut Shard, now: Now) -> usize {
-        if !std::mem::take(&mut self.is_fresh) {
+        // What the kernel was asked after that moment, it has told: what came in a pause of this process, after the nap and before
+        // now, is not among it.
+        let asked = self.napped_from.take().unwrap_or_else(|| {
             self.collect(Duration::ZERO);
-        }
+            now.micros
+        });
         let mut work = std::mem::take(&mut self.work);
         work.clear();
         shard.take_resumed(&mut work);
@@ -122,7 +125,7 @@ impl ConnIo {
         }
         if self.round_left == 0 {
             self.round_left = self.ready.len();
-            self.round_began = now.micros;
+            self.round_began = asked;
         }
         let mut brought = 0;
         std::mem::swap(&mut work, &mut self.ready);
@@ -163,9 +166,9 @@ impl ConnIo {
     }
 
     /// Sleeps until a socket has news, the waker is used, or the time is over.
-    pub fn nap(&mut self, at_most: Duration) {
+    pub fn nap(&mut self, at_most: Duration, now: Now) {
         self.collect(at_most);
-        self.is_fresh = true;
+        self.napped_from = (!self.events.is_empty()).then_some(now.micros);
     }
 
     /// Asks the kernel which sockets have news, and waits for some for so long.

@@ -87,6 +87,12 @@ impl Common {
         }
     }
 
+    /// Whether the sequencer's loop was called and has not come yet.
+    #[must_use]
+    pub fn sequencer_is_rung(&self) -> bool {
+        self.sequencer_bell.is_rung()
+    }
+
     fn ring_all(&self) {
         for shard in &self.shards {
             shard.bell.ring();
@@ -169,8 +175,12 @@ impl ShardPort {
         taken
     }
 
-    /// Tells that what clients sent up to this moment, in microseconds, has been read, and those sessions told of.
+    /// Tells that what clients sent up to this moment, in microseconds, has been read, and those sessions told of. While some
+    /// could not be told of, the moment stands still.
     pub fn heard_up_to(&self, micros: u64) {
+        if !self.touched.is_empty() {
+            return;
+        }
         self.common.shards[usize::from(self.id.0)].heard_up_to.store(micros, Ordering::Release);
     }
 

@@ -102,6 +102,7 @@ pub async fn run(setup: ShardSetup, tick: Tick, mates: Rc<Mates>, naps: bool) {
             breath.take().await;
         } else if let Some(nap) = &nap
             && mates.may_nap()
+            && !(mates.has_sequencer && this.port.common().sequencer_is_rung())
             && this.nap(nap, ring_seen)
         {
             continue;
@@ -161,11 +162,12 @@ impl Loop {
 
     /// Sleeps in the epoll set. Returns whether the loop may go on without a look at the ring.
     fn nap(&mut self, nap: &Nap, ring_seen: u64) -> bool {
-        let left = (ring_seen + NAPS_MICROS).saturating_sub(self.clock.now().micros);
+        let now = self.clock.now();
+        let left = (ring_seen + NAPS_MICROS).saturating_sub(now.micros);
         if left == 0 || self.stopping_since.is_some() || !nap.begin() {
             return false;
         }
-        self.io.nap(Duration::from_micros(left));
+        self.io.nap(Duration::from_micros(left), now);
         !nap.end()
     }
 

@@ -1,5 +1,5 @@
-//! Patience: waiting for sockets to the microsecond. The wait of an epoll set itself is told in whole milliseconds where kernels
-//! before 5.11 are to be served, and half a millisecond is several answers long.
+//! Patience: waiting for sockets to the microsecond. The wait of an epoll set itself is told in whole milliseconds, unless by a
+//! younger call for which older seccomp profiles end the process; and half a millisecond is several answers long.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
