@@ -229,8 +229,8 @@ impl Writer {
         self.totals.bytes += payload.len() as u64;
     }
 
-    /// Appends the end to `out` and yields what it says, with the bytes of the whole file.
-    pub fn end(mut self, digest: u64, out: &mut Vec<u8>) -> (Totals, u64) {
+    /// Appends the end to `out` and yields what it says, with the bytes of the whole file. Nothing may follow it.
+    pub fn end(&mut self, digest: u64, out: &mut Vec<u8>) -> (Totals, u64) {
         self.totals.digest = digest;
         let totals = self.totals;
         self.put(KIND_END, 0, &totals.encode(), out);
@@ -410,7 +410,8 @@ mod tests {
     fn names_go_both_ways() {
         assert_eq!(image_name(Zxid(0x1f)), "image.000000000000001f");
         assert_eq!(image_zxid("image.000000000000001f"), Some(Zxid(0x1f)));
-        for other in ["image.tmp", "image.1f", "image.000000000000001F", "image.000000000000001f.tmp", "log.000000000000001f", ""] {
+        for other in ["image.tmp", "image.1f", "image.000000000000001F", "image.000000000000001f.tmp", "log.000000000000001f", ""]
+        {
             assert_eq!(image_zxid(other), None, "{other}");
         }
     }
