@@ -36,11 +36,15 @@ pub enum Word {
     Crst,
     /// Reset the server's statistics.
     Srst,
+    /// Make an image now (ClickHouse Keeper's word).
+    Csnp,
+    /// Where log and images stand (ClickHouse Keeper's word).
+    Lgif,
 }
 
 impl Word {
     /// All of them, with their four letters.
-    pub const ALL: [(&'static str, Self); 14] = [
+    pub const ALL: [(&'static str, Self); 16] = [
         ("ruok", Self::Ruok),
         ("srvr", Self::Srvr),
         ("stat", Self::Stat),
@@ -55,6 +59,8 @@ impl Word {
         ("wchp", Self::Wchp),
         ("crst", Self::Crst),
         ("srst", Self::Srst),
+        ("csnp", Self::Csnp),
+        ("lgif", Self::Lgif),
     ];
 
     /// The word these four bytes spell.

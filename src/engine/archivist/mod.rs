@@ -157,8 +157,8 @@ impl Archivist {
     }
 
     /// An image is wanted of what was adopted so far, whatever the policy says. Nothing comes of it where there is one already.
-    pub const fn order(&mut self) {
-        self.ordered = true;
+    pub fn order(&mut self) {
+        self.ordered |= self.applied > self.census.archived;
     }
 
     /// Whether an image is to be begun now.
