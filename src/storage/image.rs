@@ -66,7 +66,7 @@ pub enum ImageError {
     #[error("cut off at offset {0}")]
     Cut(u64),
     /// The header block does not match its checksum, or is that of no image.
-    #[error("the header is damaged")]
+    #[error("damaged at offset 0: the header")]
     Header,
     /// The header belongs to an image of another zxid than the file's name says.
     #[error("the header belongs to the image at {0}")]

@@ -74,7 +74,7 @@ fn a_killed_server_starts_from_its_image(shards: &[&str]) {
     assert!(figure(&server, "lgif", "last_snapshot_idx") > 0);
     let mut client = server.attach(client);
     assert_eq!(everything(&mut client), before);
-    let (mut owner, mut late) = (server.attach(owner), server.attach(late));
+    let (owner, late) = (server.attach(owner), server.attach(late));
     assert_eq!(figure(&server, "mntr", "zk_ephemerals_count"), 2);
     owner.close().unwrap();
     late.close().unwrap();
