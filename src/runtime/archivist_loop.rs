@@ -153,10 +153,15 @@ impl ArchivistThread {
         Ok((ArchivistFeed { queue, shared: Arc::clone(&shared) }, Self { shared, thread }))
     }
 
-    /// Ends it. An image that is not finished is given up: the log has all that would be in it.
-    pub fn stop(self) {
+    /// An image that is not finished is given up: the log has all that would be in it. Nothing is begun any more.
+    pub fn begin_stop(&self) {
         self.shared.is_stopping.store(true, Ordering::Release);
         self.thread.thread().unpark();
+    }
+
+    /// Ends it.
+    pub fn stop(self) {
+        self.begin_stop();
         // It ends without the process where it panics; a panic ends the process.
         let _ = self.thread.join();
     }
@@ -279,7 +284,8 @@ impl Work {
             ),
         }
         if let Err(error) = left {
-            tracing::warn!("{error}");
+            // The next attempt overwrites it, and the next start removes it, or says why not.
+            tracing::debug!("{error}");
         }
         self.is_wrong = true;
         self.tell();

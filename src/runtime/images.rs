@@ -8,12 +8,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use rkyv::util::AlignedVec;
 
-use super::disk::{DiskError, sync_dir};
+use super::disk::{DiskError, OpenError, lock, sync_dir};
 use crate::engine::archivist::load::{Assembly, LoadError, Loaded, Loader, Part};
 use crate::ground::ids::Zxid;
 use crate::ground::limits::BLOCK;
@@ -64,17 +64,19 @@ impl From<ImageError> for ImageFault {
 #[derive(Clone, Debug)]
 pub struct ImageDir {
     path: PathBuf,
+    /// Held for as long as the server runs: a log directory of its own does not make a server the only one here.
+    _lock: Arc<File>,
 }
 
 impl ImageDir {
-    /// The directory there, which is made where it is missing, and whether an unfinished image was removed from it. Nobody else
-    /// may work there: the log's lock says so.
-    pub fn open(path: &Path) -> Result<(Self, bool), DiskError> {
+    /// The directory there, which is made where it is missing, and whether an unfinished image was removed from it. It is this
+    /// process's alone from then on.
+    pub fn open(path: &Path) -> Result<(Self, bool), OpenError> {
         if !path.is_dir() {
             fs::create_dir_all(path).map_err(DiskError::new("create the directory", path))?;
             sync_dir(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new(".")))?;
         }
-        let dir = Self { path: path.to_owned() };
+        let dir = Self { path: path.to_owned(), _lock: Arc::new(lock(path)?) };
         let had_unfinished = dir.remove_unfinished()?;
         Ok((dir, had_unfinished))
     }
@@ -175,6 +177,12 @@ pub fn check(path: &Path, zxid: Zxid, pause: &mut dyn FnMut()) -> Result<Totals,
     }
     drop_cached(&source.file, 0, 0);
     source.finish()
+}
+
+/// As [`check`], by the name of the file, for whoever looks after all files; an error names the place in it.
+pub fn scrub(path: &Path, pause: &mut dyn FnMut()) -> Result<(), String> {
+    let zxid = path.file_name().and_then(|name| image_zxid(name.to_str()?)).ok_or("is not the name of an image")?;
+    check(path, zxid, pause).map(|_| ()).map_err(|fault| fault.to_string())
 }
 
 /// Makes parts of what comes next, until the end, a fault, or somebody gives up.

@@ -371,6 +371,7 @@ fn stop(running: Running) {
     let Running { executors, acceptor, archivist, common, .. } = running;
     let deadline = Instant::now() + STOP_WITHIN;
     acceptor.stop();
+    archivist.begin_stop();
     common.stop();
     let (done, finished) = mpsc::channel();
     std::thread::spawn(move || {

@@ -9,7 +9,12 @@ use ringkeeper::client::blocking::Client;
 use super::harness::{Setup, both, directory, eventually};
 use super::words::ask;
 
-both!(a_killed_server_starts_from_its_image, an_image_to_order, damaged_images_are_passed_over_or_refused);
+both!(
+    a_killed_server_starts_from_its_image,
+    an_image_to_order,
+    an_image_that_cannot_be_written_harms_nobody,
+    damaged_images_are_passed_over_or_refused,
+);
 
 fn with(directory: &Path, shards: &[&str], snap_count: u32) -> Setup {
     let setup = Setup::new(directory, shards).args(&["-Dzookeeper.4lw.commands.whitelist=*"]);
@@ -128,6 +133,26 @@ fn an_image_to_order(shards: &[&str]) {
     let before = everything(&mut client);
     server.kill();
     assert_eq!(everything(&mut setup.start().client()), before);
+}
+
+fn an_image_that_cannot_be_written_harms_nobody(shards: &[&str]) {
+    let directory = directory();
+    let mut server = with(directory.path(), shards, 100_000).start();
+    let mut client = server.client();
+    client.create("/a", b"", CreateMode::Persistent).unwrap();
+    let in_the_way = directory.path().join("data/images/image.tmp");
+    fs::create_dir(&in_the_way).unwrap();
+    let zxid: i64 = ask(server.address, "csnp").parse().unwrap();
+    let line = server.wait_for_line("snapshot failed: ");
+    assert!(line.contains(&in_the_way.display().to_string()) && line.ends_with("next try in 10 s"), "{line}");
+    eventually("the count", || (figure(&server, "mntr", "zk_snapshot_error_count") == 1).then_some(()));
+    client.create("/b", b"", CreateMode::Persistent).unwrap();
+    fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!(ask(server.address, "csnp").parse::<i64>().unwrap(), zxid + 1);
+    eventually("the next try", || (figure(&server, "lgif", "last_snapshot_idx") > zxid).then_some(()));
+    drop(client);
+    let said = server.stop();
+    assert_eq!(said.iter().filter(|line| line.contains("snapshot") || line.contains("image.")).count(), 2, "{said:#?}");
 }
 
 fn damaged_images_are_passed_over_or_refused(shards: &[&str]) {

@@ -96,7 +96,7 @@ impl Restore {
     /// Takes the next transaction.
     pub fn take(&mut self, blob: &[u8]) -> Result<(), RestoreError> {
         let zxid = TxnHeader::decode(&mut Reader::new(blob))?.zxid;
-        if zxid <= self.image && self.transactions == 0 {
+        if self.image > Zxid::ZERO && zxid <= self.image && self.transactions == 0 {
             return Ok(());
         }
         self.follows(zxid)?;
