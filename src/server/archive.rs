@@ -1,6 +1,7 @@
 //! Archive: the image that a start begins with, and what the archivist goes on from.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use super::config::settings::ServerConfig;
 use crate::engine::archivist::load::Loaded;
@@ -44,8 +45,13 @@ pub fn newest(config: &ServerConfig, seeds: [u64; 4]) -> Result<Newest, String> 
     }
     let mut damaged = Vec::new();
     for zxid in dir.list().map_err(|error| error.to_string())? {
+        let began = Instant::now();
         match dir.load(zxid, seeds) {
-            Ok(loaded) => return Ok(Newest { dir, loaded: Some(loaded), damaged }),
+            Ok(loaded) => {
+                let (znodes, ms) = (loaded.tree.node_count(), began.elapsed().as_millis());
+                tracing::info!("{}: {znodes} znodes, loaded in {ms} ms", shown(&dir, zxid));
+                return Ok(Newest { dir, loaded: Some(loaded), damaged });
+            }
             Err(fault) if fault.is_newer() => return Err(format!("{} {fault}; nothing was changed", shown(&dir, zxid))),
             Err(fault) => damaged.push((zxid, fault.to_string())),
         }

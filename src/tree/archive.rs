@@ -84,7 +84,7 @@ impl<'a> Lists<'a> {
         // Equal lists are one allocation while they are interned; where they are not, a list is written twice and no more.
         let same = |known: &&[Acl]| std::ptr::eq(*known, list);
         if !self.known.get(self.last).is_some_and(same) {
-            self.last = self.known.iter().rposition(|known| same(&known)).unwrap_or_else(|| {
+            self.last = self.known.iter().rposition(same).unwrap_or_else(|| {
                 self.known.push(list);
                 self.known.len() - 1
             });

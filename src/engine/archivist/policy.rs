@@ -33,8 +33,8 @@ impl Dice {
 
     /// Rolls for the image after the next.
     pub(super) fn roll(&mut self, policy: Policy) {
-        self.transactions = self.from_half(policy.transactions.max(2));
-        self.bytes = if policy.bytes == 0 { u64::MAX } else { self.from_half(policy.bytes) };
+        self.transactions = self.upper_half(policy.transactions.max(2));
+        self.bytes = if policy.bytes == 0 { u64::MAX } else { self.upper_half(policy.bytes) };
     }
 
     /// Whether so many transactions and bytes of log call for an image.
@@ -43,7 +43,7 @@ impl Dice {
     }
 
     /// From a half of `limit`, inclusive, up to all of it, exclusive.
-    fn from_half(&mut self, limit: u64) -> u64 {
+    fn upper_half(&mut self, limit: u64) -> u64 {
         limit / 2 + self.next() % (limit / 2).max(1)
     }
 
