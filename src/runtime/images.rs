@@ -18,7 +18,7 @@ use crate::engine::archivist::load::{Assembly, LoadError, Loaded, Loader, Part};
 use crate::ground::ids::Zxid;
 use crate::ground::limits::BLOCK;
 use crate::storage::image::{
-    CHUNK_BYTES_MAX, END, FRAME, Frame, ImageError, KIND_END, Reader, Totals, UNFINISHED, image_name, image_zxid, items_expected,
+    CHUNK_BYTES_MAX, FRAME, Frame, ImageError, KIND_END, Reader, Totals, UNFINISHED, image_name, image_zxid,
 };
 
 /// Threads that read an image at most: one joins what they make, and does not keep up with more.
@@ -26,9 +26,6 @@ const READERS_MAX: usize = 4;
 
 /// Parts that are ready and wait to be joined.
 const READY: usize = 8;
-
-/// Least bytes that an item takes in an image: no image makes us make room for more.
-const ITEM_BYTES: u64 = 12;
 
 /// Bytes written or checked at a time.
 pub const PIECE: usize = 1 << 20;
@@ -108,10 +105,9 @@ impl ImageDir {
     /// of it is good.
     pub fn load(&self, zxid: Zxid, seeds: [u64; 4]) -> Result<Loaded, ImageFault> {
         let source = Source::open(&self.path_of(zxid), zxid)?;
-        let expected = source.items.min(source.len / ITEM_BYTES);
         let loader = Loader::new(seeds);
         let readers = thread::available_parallelism().map_or(1, usize::from).min(READERS_MAX);
-        let mut assembly = Assembly::new(&loader, usize::try_from(expected).unwrap_or(0));
+        let mut assembly = Assembly::new(&loader);
         let shared = Mutex::new(source);
         let is_given_up = AtomicBool::new(false);
         let joined: Result<(), ImageFault> = thread::scope(|scope| {
@@ -165,8 +161,8 @@ impl ImageDir {
 pub fn check(path: &Path, zxid: Zxid, pause: &mut dyn FnMut()) -> Result<Totals, ImageFault> {
     let mut source = Source::open(path, zxid)?;
     drop_cached(&source.file, 0, 0);
-    let mut since = 0;
-    while let Some((_, frame, bytes)) = source.next()? {
+    let (mut since, mut bytes) = (0, AlignedVec::new());
+    while let Some(frame) = source.next(&mut bytes)? {
         frame.is_intact(&bytes)?;
         since += bytes.len();
         if since >= PIECE {
@@ -192,14 +188,15 @@ fn read_parts(
     is_given_up: &AtomicBool,
     parts: SyncSender<(u64, Result<Part, ImageFault>)>,
 ) {
+    let mut bytes = AlignedVec::new();
     while !is_given_up.load(Ordering::Relaxed) {
         let mut locked = source.lock().unwrap_or_else(PoisonError::into_inner);
         let number = locked.next;
-        let next = locked.next();
+        let next = locked.next(&mut bytes);
         drop(locked);
         let part = match next {
             Ok(None) => return,
-            Ok(Some((_, frame, bytes))) => loader.read(&frame, bytes).map_err(ImageFault::from),
+            Ok(Some(frame)) => loader.read(&frame, &mut bytes).map_err(ImageFault::from),
             Err(fault) => Err(fault),
         };
         let is_bad = part.is_err();
@@ -217,8 +214,6 @@ struct Source {
     file: File,
     path: PathBuf,
     len: u64,
-    /// What the end says of the number of items; 0 where it says nothing.
-    items: u64,
     reader: Reader,
     /// Number of the next chunk.
     next: u64,
@@ -232,14 +227,11 @@ impl Source {
         let mut block = [0; BLOCK];
         let header = read_up_to(&file, path, &mut block, 0)?;
         let reader = Reader::new(zxid, header)?;
-        let mut end = [0; END];
-        let end = read_up_to(&file, path, &mut end, len.saturating_sub(END as u64))?;
-        let items = items_expected(end).unwrap_or(0);
-        Ok(Self { file, path: path.to_owned(), len, items, reader, next: 0, is_at_end: false })
+        Ok(Self { file, path: path.to_owned(), len, reader, next: 0, is_at_end: false })
     }
 
-    /// The next chunk, with what follows its frame; nothing at the end, which is checked.
-    fn next(&mut self) -> Result<Option<(u64, Frame, AlignedVec)>, ImageFault> {
+    /// The next chunk, with what follows its frame in `payload`; nothing at the end, which is checked.
+    fn next(&mut self, payload: &mut AlignedVec) -> Result<Option<Frame>, ImageFault> {
         if self.is_at_end {
             return Ok(None);
         }
@@ -251,9 +243,12 @@ impl Source {
         if frame.padded() as u64 > there {
             return Err(ImageError::Cut(self.len).into());
         }
-        let mut payload = AlignedVec::with_capacity(frame.padded());
+        // Room is used again, unless the one znode in it may stay there: then it is made to measure.
+        if frame.items == 1 || payload.capacity() < frame.padded() {
+            *payload = AlignedVec::with_capacity(frame.padded());
+        }
         payload.resize(frame.padded(), 0);
-        let got = read_up_to(&self.file, &self.path, &mut payload, frame.offset)?.len();
+        let got = read_up_to(&self.file, &self.path, payload, frame.offset)?.len();
         if frame.kind == KIND_END {
             self.reader.payload(&frame, &payload[..got])?;
             self.is_at_end = true;
@@ -262,7 +257,7 @@ impl Source {
         self.reader.skip(&frame);
         self.next += 1;
         payload.resize(got, 0);
-        Ok(Some((self.next - 1, frame, payload)))
+        Ok(Some(frame))
     }
 
     fn finish(self) -> Result<Totals, ImageFault> {

@@ -201,18 +201,6 @@ impl Frame {
     }
 }
 
-/// Bytes at the end of every image: the end chunk.
-pub const END: usize = FRAME + TOTALS;
-
-/// How many items an image has if these are its last [`END`] bytes: to make room for them, not to be believed otherwise.
-#[must_use]
-pub fn items_expected(end: &[u8]) -> Option<u64> {
-    let (frame, payload) = end.split_at_checked(FRAME)?;
-    let is_intact = Cursor::new(&frame[FRAME_CRC_AT..]).u32().ok()? == crc32fast::hash(&frame[..FRAME_CRC_AT]);
-    let is_end = is_intact && Cursor::new(frame).u32().ok()? == KIND_END;
-    Totals::decode(payload).filter(|_| is_end).map(|totals| totals.items)
-}
-
 /// Frames payloads one after the other. What it yields is to be written one behind the other, from the start of a file.
 #[derive(Debug)]
 pub struct Writer {
@@ -434,8 +422,6 @@ mod tests {
         let file = image(&[b"one", b"", &large]);
         let (payloads, totals) = read(&file).unwrap();
         assert_eq!(payloads, [b"one".to_vec(), vec![], large]);
-        assert_eq!(items_expected(&file[file.len() - END..]), Some(6));
-        assert_eq!((items_expected(&file[file.len() - END + 1..]), items_expected(&[0; END])), (None, None));
         assert_eq!(totals, Totals { chunks: 3, items: 6, bytes: 100_003, digest: 0xd1_6e57 });
         assert_eq!(read(&image(&[])).unwrap(), (vec![], Totals { digest: 0xd1_6e57, ..Totals::default() }));
         assert_eq!(&file[..12], b"RKEEPIMG\0\0\0\x01");

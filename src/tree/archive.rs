@@ -17,10 +17,10 @@ use crate::proto::acl::Acl;
 /// Bytes at which a chunk is full enough. A slice of work is about a millisecond, and a thread that reads has enough to do.
 pub const CHUNK_TARGET: usize = 256 << 10;
 
-/// Data of so many bytes get a chunk of their own, from which they are served after a restart without being copied: what
-/// keeps such a chunk in memory is hardly more than they are. Smaller data are copied
-/// (`docs/decisions/0003-images.md` has the figures).
-pub const LENT_MIN: usize = 16 << 10;
+/// Data of so many bytes have a chunk of their own in any case, from which they are served after a restart without being
+/// copied: what keeps such a chunk in memory is hardly more than they are. Smaller data are copied, which is faster than to
+/// read many small chunks, and pins nothing (`docs/decisions/0003-images.md` has the figures).
+pub const LENT_MIN: usize = CHUNK_TARGET;
 
 const _: () = assert!(LENT_MIN > INLINE_PAYLOAD_MAX);
 

@@ -6,6 +6,7 @@ use ahash::RandomState;
 
 use super::acls::Acls;
 use super::change::{Put, Step};
+use super::index::Filling;
 use super::journal::{Journal, Undo};
 use super::record::{Record, Stored};
 use super::view::{FRESH_SLOTS, NONE, SlotId, View};
@@ -120,17 +121,20 @@ impl Tree {
     }
 
     /// Enters a znode as [`View::load`] does.
-    pub(super) fn load(&mut self, hash: u64, record: Record, parent: u32, prev: u32) -> Result<(), Record> {
-        let (slot, size) = (SlotId(self.unused), size(&record));
+    #[inline]
+    pub(super) fn load(&mut self, record: Record, parent: u32, prev: u32) {
         if record.is_ephemeral() {
-            self.view.load(hash, record.clone(), parent, prev)?;
-            self.came(slot, &record);
+            self.came(SlotId(self.unused), &record);
         } else {
-            self.view.load(hash, record, parent, prev)?;
-            self.data_size += size;
+            self.data_size += size(&record);
         }
+        self.view.load(record, parent, prev);
         self.unused += 1;
-        Ok(())
+    }
+
+    /// Ends the filling.
+    pub(super) fn set_index(&mut self, filling: Filling) -> Result<(), SlotId> {
+        self.view.set_index(filling)
     }
 
     /// The lists that its records share.

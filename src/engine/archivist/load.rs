@@ -65,13 +65,14 @@ impl Loader {
     }
 
     /// Checks the bytes that follow a frame, all of it: checksum, structure, values.
-    pub fn read(&self, frame: &Frame, bytes: AlignedVec) -> Result<Part, LoadError> {
-        let payload = frame.is_intact(&bytes)?;
+    /// What is left in `bytes` is of no use but for its room.
+    pub fn read(&self, frame: &Frame, bytes: &mut AlignedVec) -> Result<Part, LoadError> {
+        let payload = frame.is_intact(bytes)?;
         let offset = frame.offset;
         let content = match frame.kind {
             KIND_SESSIONS => Content::Sessions(sessions::read(payload, frame.items).ok_or(LoadError::Sessions(offset))?),
             KIND_ZNODES => {
-                let znodes = self.tree.read(bytes, 0..frame.len, frame.items);
+                let znodes = self.tree.read(bytes, frame.len, frame.items);
                 Content::Znodes(znodes.map_err(|source| LoadError::Tree { offset, source })?)
             }
             kind => return Err(LoadError::Kind { offset, kind }),
@@ -98,10 +99,10 @@ pub struct Assembly {
 }
 
 impl Assembly {
-    /// Before the first part; `expected` znodes are made room for.
+    /// Before the first part.
     #[must_use]
-    pub fn new(loader: &Loader, expected: usize) -> Self {
-        Self { joiner: Joiner::new(&loader.tree, expected), sessions: BTreeMap::new(), has_znodes: false }
+    pub fn new(loader: &Loader) -> Self {
+        Self { joiner: Joiner::new(&loader.tree), sessions: BTreeMap::new(), has_znodes: false }
     }
 
     /// Takes the next part.

@@ -18,7 +18,7 @@ use crate::tree::tree::Tree;
 pub(super) fn load(zxid: Zxid, file: &[u8]) -> Result<Loaded, LoadError> {
     let mut reader = Reader::new(zxid, file)?;
     let loader = Loader::new(SEEDS);
-    let mut assembly = Assembly::new(&loader, 0);
+    let mut assembly = Assembly::new(&loader);
     loop {
         let at = usize::try_from(reader.offset()).unwrap().min(file.len());
         let frame = reader.frame(&file[at..(at + FRAME).min(file.len())])?;
@@ -31,7 +31,7 @@ pub(super) fn load(zxid: Zxid, file: &[u8]) -> Result<Loaded, LoadError> {
         }
         let mut payload = AlignedVec::new();
         payload.extend_from_slice(bytes);
-        assembly.add(loader.read(&frame, payload)?)?;
+        assembly.add(loader.read(&frame, &mut payload)?)?;
     }
 }
 
