@@ -3,6 +3,7 @@
 //! There is no I/O and no clock but the one that tests move. Clients speak real bytes over pipes. Whatever a test does, the
 //! rig watches over the invariants that can be seen from outside: 2, 4, 5, 6, 8 and 15 of the engine's list.
 
+mod archive;
 mod ask;
 mod hostile;
 mod limits;
@@ -24,7 +25,7 @@ use self::ask::{Frame, Reply};
 use self::log::Log;
 use self::pipe::Pipe;
 use super::census::{Census, Word};
-use super::message::{Inward, Outward};
+use super::message::{Batch, Inward, Outward};
 use super::sequencer::{FlushKnobs, Sequencer, To};
 use super::shard::{Shard, ShardConfig, Words};
 use crate::auth::AuthConfig;
@@ -122,6 +123,8 @@ struct Rig {
     born: Zxid,
     /// The newest zxid any client was answered with.
     shown: Zxid,
+    /// Batches that were delivered in this life, for an archivist.
+    fed: Vec<Arc<Batch>>,
 }
 
 impl Rig {
@@ -141,7 +144,8 @@ impl Rig {
         let view = restored.ledger.tree().view().clone();
         let ids = Ids::starting(now.wall.0.unsigned_abs(), ServerId(1));
         let shards = u16::try_from(setup.shards).unwrap();
-        let sequencer = Sequencer::new(restored, ids, Appender::new(position, Zxid::ZERO), setup.flush, shards, now);
+        let base = log.image_zxid();
+        let sequencer = Sequencer::new(restored, ids, Appender::new(position, base), setup.flush, shards, now);
         let ends = (0..shards)
             .map(|id| {
                 let config = ShardConfig {
@@ -180,6 +184,7 @@ impl Rig {
             turn_from: 0,
             born: last,
             shown: last,
+            fed: Vec::new(),
         }
     }
 
@@ -286,6 +291,9 @@ impl Rig {
         let mut any = false;
         for (to, message) in self.sequencer.outward() {
             any = true;
+            if let Outward::Batch(batch) = &message {
+                self.fed.push(Arc::clone(batch));
+            }
             match to {
                 To::Shard(shard) => self.ends[usize::from(shard.0)].waiting.push_back(message),
                 To::All => self.ends.iter_mut().for_each(|end| end.waiting.push_back(message.clone())),

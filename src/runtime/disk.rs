@@ -37,7 +37,7 @@ pub struct DiskError {
 }
 
 impl DiskError {
-    fn new(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn new(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self { what, path, source }
     }
@@ -83,22 +83,27 @@ pub enum OpenError {
     Disk(#[from] DiskError),
 }
 
+/// Takes the lock of a directory: held for as long as the file is open.
+pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
+    let lock_path = path.join(LOCK);
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock_path)
+        .map_err(DiskError::new("open", &lock_path))?;
+    match flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Taken(path.to_owned())),
+        Err(error) => Err(DiskError::new("lock", &lock_path)(error.into()).into()),
+    }
+}
+
 impl LogDir {
     /// Opens the directory, making it where it is missing, and takes its lock.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         fs::create_dir_all(path).map_err(DiskError::new("create the directory", path))?;
-        let lock_path = path.join(LOCK);
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(DiskError::new("open", &lock_path))?;
-        match flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(OpenError::Taken(path.to_owned())),
-            Err(error) => return Err(DiskError::new("lock", &lock_path)(error.into()).into()),
-        }
+        let lock = lock(path)?;
         let unfinished = path.join(UNFINISHED);
         if unfinished.exists() {
             fs::remove_file(&unfinished).map_err(DiskError::new("remove", &unfinished))?;

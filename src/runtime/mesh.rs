@@ -10,6 +10,7 @@ use std::task::Waker;
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
+use super::archivist_loop::ArchivistFeed;
 use super::bell::{Bell, Nap};
 use crate::engine::message::{Inward, Outward};
 use crate::engine::sequencer::To;
@@ -206,6 +207,8 @@ pub struct SequencerPort {
     /// Batches that the slowest shard has not adopted, as (last zxid, bytes).
     held: VecDeque<(Zxid, usize)>,
     held_bytes: usize,
+    /// The shard whose client is the disk.
+    archivist: Option<ArchivistFeed>,
     common: Arc<Common>,
 }
 
@@ -221,6 +224,17 @@ impl SequencerPort {
     #[must_use]
     pub const fn common(&self) -> &Arc<Common> {
         &self.common
+    }
+
+    /// From now on every batch goes to the archivist too.
+    pub fn feed(&mut self, archivist: ArchivistFeed) {
+        self.archivist = Some(archivist);
+    }
+
+    /// The way to the archivist.
+    #[must_use]
+    pub const fn archivist(&self) -> Option<&ArchivistFeed> {
+        self.archivist.as_ref()
     }
 
     /// Rings to read from, one a shard.
@@ -249,6 +263,9 @@ impl SequencerPort {
                 if let Outward::Batch(batch) = &message {
                     self.held.push_back((batch.last, batch.bytes));
                     self.held_bytes += batch.bytes;
+                    if let Some(archivist) = &self.archivist {
+                        archivist.batch(batch);
+                    }
                 }
                 for lane in &mut self.to {
                     lane.waiting.push_back(message.clone());
@@ -329,6 +346,7 @@ pub fn mesh(shards: usize, applied: Zxid) -> (SequencerPort, Vec<ShardPort>) {
         to: Vec::new(),
         held: VecDeque::new(),
         held_bytes: 0,
+        archivist: None,
         common: Arc::clone(&common),
     };
     let mut ports = Vec::new();

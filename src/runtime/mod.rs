@@ -5,11 +5,13 @@
 //! segments written with zeros ahead of use) is done here and nowhere else.
 
 pub mod acceptor;
+pub mod archivist_loop;
 pub mod bell;
 pub mod clock;
 pub mod conn_io;
 pub mod cores;
 pub mod disk;
+pub mod images;
 pub mod mesh;
 pub mod preparer;
 pub mod sequencer_loop;

@@ -186,6 +186,14 @@ impl Loop {
             self.port.send(to, message);
             any = true;
         }
+        if let Some(archivist) = self.port.archivist() {
+            if self.engine.take_image_order() {
+                archivist.order();
+            }
+            if let Some(census) = archivist.news() {
+                self.engine.archived(census);
+            }
+        }
         if any || !self.port.is_empty() {
             self.port.push();
         }

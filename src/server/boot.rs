@@ -14,6 +14,7 @@ use signal_hook::iterator::Signals;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::admin::{Admin, Facts, Host};
+use super::archive;
 use super::config::placement::{Cores, Plan, Sequencer as Placed, plan};
 use super::config::settings::{FlushMethod as Configured, ServerConfig};
 use super::config::{Level, Notice};
@@ -22,8 +23,9 @@ use crate::auth::AuthConfig;
 use crate::engine::census::{Census, Word};
 use crate::engine::sequencer::{FlushKnobs, Sequencer};
 use crate::engine::shard::{Shard, ShardConfig, Words};
-use crate::ground::ids::{ServerId, ShardId, Zxid};
+use crate::ground::ids::{ServerId, ShardId};
 use crate::runtime::acceptor::{Acceptor, Doorway, Inbox};
+use crate::runtime::archivist_loop::{ArchivistThread, KeepAll};
 use crate::runtime::clock::Clock;
 use crate::runtime::cores::{self, Executor, Heartbeat, Mates, SmallPages, Tick};
 use crate::runtime::disk::{FlushMethod, LogDir};
@@ -68,6 +70,7 @@ struct Running {
     executors: Vec<Executor>,
     heartbeats: Vec<Heartbeat>,
     acceptor: Acceptor,
+    archivist: ArchivistThread,
     common: Arc<Common>,
 }
 
@@ -127,10 +130,16 @@ fn start(
     (listener, address): (TcpListener, SocketAddr),
 ) -> Result<Running, Failed> {
     let now = clock.now();
-    let Recovered { restored, position, spares } = recovered;
+    let Recovered { restored, position, spares, mut since } = recovered;
     let zxid = restored.last;
-    let view = restored.ledger.tree().view().clone();
-    let (sequencer_port, shard_ports) = mesh::mesh(plan.shards, zxid);
+    // One a shard, and the archivist's.
+    let mut views = archive::views(restored.ledger.tree().view(), plan.shards + 1);
+    let (mut sequencer_port, shard_ports) = mesh::mesh(plan.shards, zxid);
+    let archivist = views.pop().map(|view| archive::archivist(config, &mut since, view, zxid, seeds[0] ^ now.micros));
+    let archivist = archivist.expect("one more than shards were made");
+    let (feed, archivist) = ArchivistThread::start(archivist, since.dir, Box::new(KeepAll), clock)
+        .map_err(|error| format!("cannot start a thread: {error}"))?;
+    sequencer_port.feed(feed);
     let common = Arc::clone(sequencer_port.common());
     let preparer_config = PreparerConfig {
         dir: dir.path().to_owned(),
@@ -147,7 +156,8 @@ fn start(
     };
     let ids = Ids::starting(now.wall.0.unsigned_abs(), ServerId(config.session_server_id));
     let shards = u16::try_from(plan.shards).map_err(|_| "more shards than can be counted".to_owned())?;
-    let engine = Sequencer::new(restored, ids, Appender::new(position, Zxid::ZERO), knobs, shards, now);
+    // An image is durable, also where the log is not flushed and has lost its end.
+    let engine = Sequencer::new(restored, ids, Appender::new(position, since.image), knobs, shards, now);
     let mut sequencer = Some(SequencerSetup {
         engine,
         port: sequencer_port,
@@ -183,7 +193,8 @@ fn start(
             refuses_sasl: config.sasl_wanted,
             words: Arc::clone(&words),
         };
-        let shard = Shard::new(shard_config, view.clone(), zxid, seeds, now);
+        let view = views.pop().expect("one for each shard was made");
+        let shard = Shard::new(shard_config, view, zxid, seeds, now);
         let setup = ShardSetup { shard, port, inbox: Arc::clone(&inboxes[i]), doorway: Arc::clone(&doorway), clock };
         let shared = if i == 0 && plan.sequencer == Placed::SharedWithShard0 { sequencer.take() } else { None };
         let heartbeat = Heartbeat::default();
@@ -204,7 +215,7 @@ fn start(
     }
     let acceptor = Acceptor::start(listener, doorway, inboxes, Arc::clone(&common))
         .map_err(|error| format!("cannot accept clients: {error}"))?;
-    Ok(Running { executors, heartbeats, acceptor, common })
+    Ok(Running { executors, heartbeats, acceptor, archivist, common })
 }
 
 /// Starts one executor with its tick and the loops that live there.
@@ -357,9 +368,10 @@ fn watch(signals: &Receiver<i32>, heartbeats: &[Heartbeat]) {
 
 /// Stops accepting, lets clients have their answers, makes the log's end durable.
 fn stop(running: Running) {
-    let Running { executors, acceptor, common, .. } = running;
+    let Running { executors, acceptor, archivist, common, .. } = running;
     let deadline = Instant::now() + STOP_WITHIN;
     acceptor.stop();
+    archivist.begin_stop();
     common.stop();
     let (done, finished) = mpsc::channel();
     std::thread::spawn(move || {
@@ -368,6 +380,7 @@ fn stop(running: Running) {
                 tracing::error!("an executor ended badly: {error}");
             }
         }
+        archivist.stop();
         // Nobody listens any more where the deadline has passed.
         let _ = done.send(());
     });

@@ -1,6 +1,7 @@
 //! Floor 5: the building manager. Configuration, boot, stop, and the admin words.
 
 pub mod admin;
+pub mod archive;
 pub mod boot;
 pub mod config;
 pub mod recover;

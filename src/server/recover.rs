@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use super::archive::{self, Newest, Since};
 use super::config::settings::ServerConfig;
 use crate::auth::AuthConfig;
 use crate::engine::sequencer::{Restore, Restored};
@@ -22,6 +23,8 @@ pub struct Recovered {
     pub position: Position,
     /// Segments made ahead by an earlier run.
     pub spares: Vec<SegmentStart>,
+    /// Where the archivist begins.
+    pub since: Since,
 }
 
 /// Refuses a directory in which a ZooKeeper server has left its data: serving an empty tree from there would look like its loss.
@@ -44,7 +47,19 @@ pub fn refuse_foreign(data_dir: &Path, log_dir: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads the log and continues it. Errors are one line each: what, where, and what to do.
+/// What a start begins with: the newest image that is good, or a fresh tree.
+fn restore_from(newest: &mut Newest, config: &ServerConfig, seeds: [u64; 4]) -> (Restore, Zxid) {
+    let (tick_ms, checks_digest) = (u64::from(config.tick_time_ms), config.tree_digest_enabled);
+    match newest.loaded.take() {
+        None => (Restore::new(seeds, tick_ms, checks_digest), Zxid::ZERO),
+        Some(loaded) => {
+            let image = loaded.zxid;
+            (Restore::after(loaded, seeds, tick_ms, checks_digest), image)
+        }
+    }
+}
+
+/// Loads the newest image, reads the log after it and continues it. Errors are one line each: what, where, and what to do.
 pub fn recover(
     dir: &LogDir,
     config: &ServerConfig,
@@ -52,7 +67,8 @@ pub fn recover(
     seeds: [u64; 4],
     clock: Clock,
 ) -> Result<Recovered, String> {
-    let mut restore = Restore::new(seeds, u64::from(config.tick_time_ms), config.tree_digest_enabled);
+    let mut newest = archive::newest(config, seeds)?;
+    let (mut restore, image) = restore_from(&mut newest, config, seeds);
     let mut recovery = Recovery::new();
     let mut bytes = Vec::new();
     let mut progress = Progress::new(clock);
@@ -61,10 +77,11 @@ pub fn recover(
         dir.read(number, &mut bytes).map_err(to_line)?;
         recovery
             .segment(number, &bytes, |record| restore.take(record.bytes))
-            .map_err(|stop| format!("{stop} (in {})", dir.path().display()))?;
+            .map_err(|stop| format!("{stop} (in {}){}", dir.path().display(), newest.told()))?;
         progress.tell(i + 1, segments.len(), restore.transactions(), recovery.last());
     }
     drop(bytes);
+    newest.judge(image, restore.last(), restore.transactions())?;
     let plan = recovery.finish().map_err(|refusal| format!("{refusal} (in {})", dir.path().display()))?;
     for line in &plan.warnings {
         tracing::warn!("{line} (in {})", dir.path().display());
@@ -88,11 +105,13 @@ pub fn recover(
         // Segments follow one another: one behind a gap is made again when its turn comes.
         dir.remove(stray.number).map_err(to_line)?;
     }
+    let replayed = (restore.transactions(), restore.bytes());
     let (restored, orphans) = restore.finish(auth, clock.now().mono());
     for session in orphans {
         tracing::warn!("session {session} has ephemerals in the log but was closed there; they stay until they are deleted");
     }
-    Ok(Recovered { restored, position, spares })
+    let since = archive::since(newest, image, replayed, &restored);
+    Ok(Recovered { restored, position, spares, since })
 }
 
 fn to_line(error: impl fmt::Display) -> String {

@@ -70,6 +70,39 @@ impl Index {
     }
 }
 
+/// An index that is filled at once. Entries are gathered by table and entered table by table: each lies in the nearest cache
+/// while it is filled, and gets its size once.
+pub(super) struct Filling(Vec<Vec<Entry>>);
+
+impl Filling {
+    pub(super) fn new() -> Self {
+        Self(vec![Vec::new(); PARTS])
+    }
+
+    /// A slot whose path has this hash.
+    #[inline]
+    pub(super) fn push(&mut self, hash: u64, slot: u32) {
+        let (part, tag) = place(hash);
+        self.0[part].push(Entry { tag, slot });
+    }
+
+    /// Fills an index that is empty. Where `is_same` says of two slots that they have one path, the later one is handed back.
+    pub(super) fn fill(self, index: &mut Index, mut is_same: impl FnMut(u32, u32) -> bool) -> Result<(), u32> {
+        for (table, entries) in index.parts.iter_mut().zip(self.0) {
+            assert!(table.is_empty(), "an index is filled once");
+            table.reserve(entries.len(), |entry| spread(entry.tag));
+            for entry in entries {
+                let hash = spread(entry.tag);
+                if table.find(hash, |other| other.tag == entry.tag && is_same(other.slot, entry.slot)).is_some() {
+                    return Err(entry.slot);
+                }
+                table.insert_unique(hash, entry, |entry| spread(entry.tag));
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +120,25 @@ mod tests {
         for n in 0..20_000 {
             assert_eq!(index.find(hash(&index, n), |slot| slot == n), (n % 2 == 1).then_some(n));
         }
+    }
+
+    #[test]
+    fn filled_at_once_it_is_the_same_and_twins_are_handed_back() {
+        let mut index = Index::new(RandomState::with_seeds(1, 2, 3, 4));
+        let mut filling = Filling::new();
+        for n in 0..20_000u32 {
+            filling.push(index.hash(&n.to_be_bytes()), n);
+        }
+        filling.fill(&mut index, |_, _| false).unwrap();
+        for n in 0..20_001u32 {
+            assert_eq!(index.find(index.hash(&n.to_be_bytes()), |slot| slot == n), (n < 20_000).then_some(n));
+        }
+        let mut filling = Filling::new();
+        for (hash, slot) in [(5, 1), (6, 2), (5, 3)] {
+            filling.push(hash, slot);
+        }
+        let mut index = Index::new(RandomState::with_seeds(1, 2, 3, 4));
+        assert_eq!(filling.fill(&mut index, |a, b| (a, b) == (1, 3)), Err(3));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use ahash::RandomState;
 
 use super::acls::Acls;
 use super::change::{Put, Step};
+use super::index::Filling;
 use super::journal::{Journal, Undo};
 use super::record::{Record, Stored};
 use super::view::{FRESH_SLOTS, NONE, SlotId, View};
@@ -103,6 +104,42 @@ impl Tree {
             ephemeral_count: 0,
             data_size,
         }
+    }
+
+    /// A tree without a single znode, which [`super::loader`] fills with [`Tree::load`].
+    pub(super) fn empty(view: View, acls: Acls) -> Self {
+        Self {
+            view,
+            acls,
+            journal: Journal::default(),
+            free: Vec::new(),
+            unused: 0,
+            ephemerals: BTreeMap::new(),
+            ephemeral_count: 0,
+            data_size: 0,
+        }
+    }
+
+    /// Enters a znode as [`View::load`] does.
+    #[inline]
+    pub(super) fn load(&mut self, record: Record, parent: u32, prev: u32) {
+        if record.is_ephemeral() {
+            self.came(SlotId(self.unused), &record);
+        } else {
+            self.data_size += size(&record);
+        }
+        self.view.load(record, parent, prev);
+        self.unused += 1;
+    }
+
+    /// Ends the filling.
+    pub(super) fn set_index(&mut self, filling: Filling) -> Result<(), SlotId> {
+        self.view.set_index(filling)
+    }
+
+    /// The lists that its records share.
+    pub(super) fn set_acls(&mut self, acls: Acls) {
+        self.acls = acls;
     }
 
     /// The tree as it stands. A clone of it is a View that adopts the steps that follow.

@@ -5,7 +5,7 @@ use triomphe::Arc;
 
 use super::acls::AclList;
 use super::change::Step;
-use super::index::Index;
+use super::index::{Filling, Index};
 use super::record::{Record, Stored};
 use crate::proto::acl::{Acl, READ};
 use crate::proto::path::ROOT;
@@ -88,6 +88,43 @@ impl View {
             }
         }
         view
+    }
+
+    /// A View without a single znode, which [`super::loader`] fills.
+    pub(super) fn empty(hasher: RandomState) -> Self {
+        Self { index: Index::new(hasher), chunks: Vec::new(), digest: 0, len: 0 }
+    }
+
+    /// Enters a znode into the next slot, behind the sibling `prev`, or as the first child where that is [`NONE`]. Until
+    /// [`View::set_index`] its path leads nowhere.
+    #[inline]
+    pub(super) fn load(&mut self, record: Record, parent: u32, prev: u32) {
+        let slot = u32::try_from(self.len).ok().filter(|&slot| slot != NONE).expect("memory ends before the slots do");
+        if self.chunks.len() * CHUNK <= self.len {
+            self.chunks.push(Chunk::new());
+        }
+        self.digest = self.digest.wrapping_add(u64::from(record.digest()));
+        *self.at_mut(slot) = Some(record);
+        self.len += 1;
+        if parent != NONE {
+            self.join(slot, parent, prev);
+        }
+    }
+
+    /// The index of what was loaded. A slot whose path another has too is handed back.
+    pub(super) fn set_index(&mut self, filling: Filling) -> Result<(), SlotId> {
+        let Self { index, chunks, .. } = self;
+        let path = |slot: u32| {
+            let record = chunks[slot as usize / CHUNK].records[slot as usize % CHUNK].as_ref();
+            record.expect("what is entered is there").path_bytes()
+        };
+        filling.fill(index, |a, b| path(a) == path(b)).map_err(SlotId)
+    }
+
+    /// First child and next sibling of a slot, each a slot or [`NONE`].
+    pub(super) fn onward(&self, slot: u32) -> (u32, u32) {
+        let links = self.links(slot);
+        (links.first_child, links.next)
     }
 
     /// The record of a path.

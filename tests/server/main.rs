@@ -7,6 +7,7 @@
 mod connections;
 mod durable;
 mod harness;
+mod images;
 mod limits;
 mod sessions;
 mod settings;

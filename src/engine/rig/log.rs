@@ -25,9 +25,22 @@ pub(super) struct Log {
     /// What was durable at boot.
     base: Zxid,
     first_sequence: u64,
+    /// The newest image, whole.
+    pub(super) image: Option<(Zxid, Vec<u8>)>,
 }
 
 impl Log {
+    /// The newest image's, or zero.
+    pub(super) fn image_zxid(&self) -> Zxid {
+        self.image.as_ref().map_or(Zxid::ZERO, |(zxid, _)| *zxid)
+    }
+
+    /// Loses every segment but the one in use.
+    pub(super) fn purge(&mut self) {
+        let in_use = self.files.iter().rposition(|file| file.bytes[BLOCK..2 * BLOCK].iter().any(|&b| b != 0));
+        self.files.drain(..in_use.unwrap_or(0));
+    }
+
     fn make(&mut self, number: u64, size: u64) -> SegmentStart {
         self.salt += 1;
         let start = SegmentStart { number, salt: 0x5eed_0000 + self.salt, size };
@@ -72,7 +85,12 @@ impl Log {
 
     /// Reads everything back, as boot does.
     pub(super) fn recover(&mut self, setup: &Setup, now: Now) -> (Restored, Position) {
-        let mut restore = Restore::new(SEEDS, TICK_MS, true);
+        let mut restore = match &self.image {
+            Some((zxid, file)) => {
+                Restore::after(super::archive::load(*zxid, file).expect("the image is good"), SEEDS, TICK_MS, true)
+            }
+            None => Restore::new(SEEDS, TICK_MS, true),
+        };
         let mut recovery = Recovery::new();
         for file in &self.files {
             recovery.segment(file.start.number, &file.bytes, |record| restore.take(record.bytes)).expect("the log reads back");

@@ -62,6 +62,8 @@ impl Sequencer {
             log_bytes: self.log_bytes,
             flushes: self.flushes,
             transactions: self.transactions,
+            logged: self.appender.durable(),
+            archive: self.archive,
             ..LedgerCensus::default()
         };
         if word == Word::Dump {

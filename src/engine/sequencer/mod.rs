@@ -20,6 +20,7 @@ pub use restore::{Restore, RestoreError, Restored};
 
 use self::batch::Builder;
 use self::gather::Gathers;
+use super::census::{ArchiveCensus, Word};
 use super::message::{Ask, Batch, Inward, Item, Outcome, Outward, Train};
 use crate::ground::ids::{SessionId, ShardId, Ticket, Zxid};
 use crate::ground::time::{Millis, Now};
@@ -71,6 +72,10 @@ pub struct Sequencer {
     flushes: u64,
     transactions: u64,
     log_bytes: u64,
+    /// What the archivist told last.
+    archive: ArchiveCensus,
+    /// Somebody has asked for an image.
+    wants_image: bool,
 }
 
 impl Sequencer {
@@ -96,6 +101,8 @@ impl Sequencer {
             flushes: 0,
             transactions: 0,
             log_bytes: 0,
+            archive: ArchiveCensus::default(),
+            wants_image: false,
         }
     }
 
@@ -138,6 +145,7 @@ impl Sequencer {
                     census.ledger = self.census(word);
                     census.mono = now.mono();
                     census.wall = now.wall.0;
+                    self.wants_image |= word == Word::Csnp;
                     self.outward.push((To::Shard(ticket.shard), Outward::Counted(ticket.conn, word, Arc::new(census))));
                 }
             }
@@ -326,6 +334,16 @@ impl Sequencer {
         self.delivered = delivered;
         self.ledger.forget(delivered);
         self.answer_attached();
+    }
+
+    /// The archivist has told this.
+    pub const fn archived(&mut self, census: ArchiveCensus) {
+        self.archive = census;
+    }
+
+    /// Whether an image is wanted of everything delivered so far, by `csnp`. Asked after [`Sequencer::outward`] was handed out.
+    pub const fn take_image_order(&mut self) -> bool {
+        mem::replace(&mut self.wants_image, false)
     }
 
     /// Messages for the shards, in the order they must get them.

@@ -1,11 +1,14 @@
 //! Restore: the log's transactions applied again, before the doors open.
 
+use std::collections::BTreeMap;
+
 use super::Ledger;
 use crate::auth::AuthConfig;
+use crate::engine::archivist::load::Loaded;
 use crate::ground::ids::{SessionId, Ticket, Zxid};
 use crate::ground::time::Millis;
-use crate::proto::jute::Malformed;
-use crate::proto::txn::{self, Txn};
+use crate::proto::jute::{Malformed, Reader};
+use crate::proto::txn::{self, Txn, TxnHeader};
 use crate::session;
 use crate::tree::change::Step;
 use crate::tree::tree::{ApplyError, Tree};
@@ -22,6 +25,12 @@ pub enum RestoreError {
     /// It does not follow the one before it.
     #[error("transaction {0} follows {1}")]
     Order(Zxid, Zxid),
+    /// There is no image, and the log does not begin at its beginning.
+    #[error("no usable snapshot and log starts at {0}: put the snapshots, or the log before it, back in their place")]
+    NoBeginning(Zxid),
+    /// The log does not reach back to the image.
+    #[error("gap between snapshot {0} and log {1}: put a newer snapshot, or the log in between, back in its place")]
+    Gap(Zxid, Zxid),
     /// The tree is not what it was when the transaction was written.
     #[error("after transaction {zxid} the tree's digest is {found:#x}, the log says {logged:#x}")]
     Digest {
@@ -39,8 +48,11 @@ pub struct Restore {
     tree: Tree,
     sessions: session::Table<Option<Ticket>>,
     last: Zxid,
+    /// The image begun with, or zero.
+    image: Zxid,
     steps: Vec<Step>,
     transactions: u64,
+    bytes: u64,
     checks_digest: bool,
 }
 
@@ -58,22 +70,37 @@ impl Restore {
     /// Begins with a fresh tree. With `checks_digest` it is compared with the one that each transaction carries.
     #[must_use]
     pub fn new(seeds: [u64; 4], tick_ms: u64, checks_digest: bool) -> Self {
+        let image = Loaded { tree: Tree::new(seeds), sessions: BTreeMap::new(), zxid: Zxid::ZERO };
+        Self::after(image, seeds, tick_ms, checks_digest)
+    }
+
+    /// Begins with what an image holds. Transactions that are in it already are passed over.
+    #[must_use]
+    pub fn after(image: Loaded, seeds: [u64; 4], tick_ms: u64, checks_digest: bool) -> Self {
+        let mut sessions = session::Table::new(tick_ms, seeds);
+        for (id, timeout_ms) in image.sessions {
+            sessions.open(id, timeout_ms, Millis(0), None);
+        }
         Self {
-            tree: Tree::new(seeds),
-            sessions: session::Table::new(tick_ms, seeds),
-            last: Zxid::ZERO,
+            tree: image.tree,
+            sessions,
+            last: image.zxid,
+            image: image.zxid,
             steps: Vec::new(),
             transactions: 0,
+            bytes: 0,
             checks_digest,
         }
     }
 
     /// Takes the next transaction.
     pub fn take(&mut self, blob: &[u8]) -> Result<(), RestoreError> {
-        let (header, txn, digest) = txn::decode_blob(blob)?;
-        if header.zxid <= self.last {
-            return Err(RestoreError::Order(header.zxid, self.last));
+        let zxid = TxnHeader::decode(&mut Reader::new(blob))?.zxid;
+        if self.image > Zxid::ZERO && zxid <= self.image && self.transactions == 0 {
+            return Ok(());
         }
+        self.follows(zxid)?;
+        let (header, txn, digest) = txn::decode_blob(blob)?;
         self.tree.apply(&header, &txn, &mut self.steps)?;
         self.steps.clear();
         self.tree.forget(header.zxid);
@@ -93,7 +120,35 @@ impl Restore {
         }
         self.last = header.zxid;
         self.transactions += 1;
+        self.bytes += blob.len() as u64;
         Ok(())
+    }
+
+    /// Every transaction takes the next zxid, refused ones too, and a new epoch begins with 1: so a gap is seen.
+    const fn follows(&self, zxid: Zxid) -> Result<(), RestoreError> {
+        let follows = if zxid.epoch() == self.last.epoch() {
+            zxid.0 == self.last.0 + 1
+        } else {
+            zxid.0 > self.last.0 && zxid.counter() == 1
+        };
+        match (follows, self.transactions, self.image) {
+            (true, ..) => Ok(()),
+            (false, 0, Zxid::ZERO) => Err(RestoreError::NoBeginning(zxid)),
+            (false, 0, image) => Err(RestoreError::Gap(image, zxid)),
+            (false, ..) => Err(RestoreError::Order(zxid, self.last)),
+        }
+    }
+
+    /// Bytes of the transactions taken so far.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The last transaction taken, or the image's.
+    #[must_use]
+    pub const fn last(&self) -> Zxid {
+        self.last
     }
 
     /// Transactions taken so far.

@@ -38,6 +38,13 @@ pub(super) fn mntr(facts: &Facts, probe: &Probe, census: &Census) -> String {
     page.line("max_latency", totals.latency.max);
     page.line("min_client_response_size", replies.min);
     page.line("bytes_received_count", totals.bytes_received);
+    let archive = &ledger.archive;
+    page.line("snapshot_error_count", archive.errors);
+    page.line("avg_snapshottime", java::average(archive.took.average()));
+    page.line("min_snapshottime", archive.took.min_or_zero());
+    page.line("max_snapshottime", archive.took.max);
+    page.line("cnt_snapshottime", archive.took.count);
+    page.line("sum_snapshottime", archive.took.total);
     page.line("ringkeeper_shards", census.shards.len());
     page.line("ringkeeper_bytes_sent", totals.bytes_sent);
     page.line("ringkeeper_connections_dropped", totals.dropped);

@@ -3,6 +3,7 @@
 //! Monitoring parses these texts, so names, number formats and newlines are those of ZooKeeper 3.9.4; the captures under
 //! `tests/golden/fourletter` are the measure, `docs/four-letter-words.md` says where we say less than the original.
 
+mod archive;
 mod dump;
 mod facts;
 #[cfg(test)]
@@ -76,6 +77,8 @@ impl Admin {
             (Word::Wchp, Some(census)) => watches::wchp(census),
             (Word::Crst, Some(_)) => "Connection stats reset.\n".to_owned(),
             (Word::Srst, Some(_)) => "Server stats reset.\n".to_owned(),
+            (Word::Csnp, Some(census)) => archive::csnp(census),
+            (Word::Lgif, Some(census)) => archive::lgif(census),
         }
     }
 

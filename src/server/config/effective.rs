@@ -61,6 +61,8 @@ fn shown(config: &ServerConfig, given: &Given, name: &str) -> Option<String> {
         "nio.sessionlessCnxnTimeout" => config.sessionless_timeout_ms.to_string(),
         "jute.maxbuffer" => config.jute_maxbuffer.to_string(),
         "preAllocSize" => (config.segment_bytes >> 10).to_string(),
+        "snapCount" => config.snap_count.to_string(),
+        "snapSizeLimitInKb" => (config.snap_bytes >> 10).to_string(),
         // flush.method says it all.
         "forceSync" => return None,
         "fsync.warningthresholdms" => config.fsync_warning_ms.to_string(),

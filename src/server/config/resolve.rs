@@ -38,7 +38,7 @@ const SEGMENT_MAX: i64 = 1 << 30;
 
 const FOUR_LETTER_WORDS: &[&str] = &[
     "ruok", "isro", "gtmk", "stmk", "conf", "cons", "crst", "srst", "dirs", "dump", "envi", "srvr", "stat", "wchs", "wchc",
-    "wchp", "mntr", "hash",
+    "wchp", "mntr", "hash", "csnp", "lgif",
 ];
 
 /// Makes the configuration. `file` is the zoo.cfg, if there is one; without it the server keeps to this machine.
@@ -84,6 +84,8 @@ pub fn resolve(
         tcp_keepalive: given.bool("clientTcpKeepAlive")?,
         sessionless_timeout_ms: u64_of(given.int("nio.sessionlessCnxnTimeout")?),
         segment_bytes: segment_bytes(given)?,
+        snap_count: snap_count(given)?,
+        snap_bytes: u64_of(given.int("snapSizeLimitInKb")?).saturating_mul(1024),
         flush: FlushConfig {
             method: flush_method(given)?,
             flights: usize_of(given.int("flush.flights")?),
@@ -334,6 +336,16 @@ fn segment_bytes(given: &mut Given) -> Result<u64, ConfigError> {
         given.notices.push(notice);
     }
     Ok(u64_of(taken))
+}
+
+/// `snapCount`, which ZooKeeper does not let below 2.
+fn snap_count(given: &mut Given) -> Result<u64, ConfigError> {
+    let asked = given.int("snapCount")?;
+    if let Some(item) = given.get("snapCount").filter(|_| asked < 2) {
+        let notice = Notice::warn(item.place.clone(), "snapCount is taken as 2, the least there is".to_owned());
+        given.notices.push(notice);
+    }
+    Ok(u64_of(asked.max(2)))
 }
 
 fn value_error(name: &str, item: &Item, expected: &str) -> ConfigError {

@@ -14,7 +14,7 @@ pub struct ServerConfig {
     /// No address was named, only a port: `client_addr` is the IPv4 wildcard. Java's wildcard takes IPv6 clients too, so the
     /// listener should be `[::]` for both families, and `client_addr` where the machine has no IPv6.
     pub client_dual_stack: bool,
-    /// `myid` and later images. As written, perhaps relative to the working directory.
+    /// `myid` and the images. As written, perhaps relative to the working directory.
     pub data_dir: PathBuf,
     /// The log. `data_dir` unless `dataLogDir` says otherwise.
     pub data_log_dir: PathBuf,
@@ -58,6 +58,10 @@ pub struct ServerConfig {
     pub sessionless_timeout_ms: u64,
     /// Size of a log segment, bytes: a multiple of `limits::BLOCK`, at least `limits::SEGMENT_MIN`.
     pub segment_bytes: u64,
+    /// Transactions after which an image is made at the latest, at least 2 (`snapCount`).
+    pub snap_count: u64,
+    /// Bytes of log after which an image is made at the latest, 0 is never (`snapSizeLimitInKb`).
+    pub snap_bytes: u64,
     /// How the log is made durable.
     pub flush: FlushConfig,
     /// A flush that takes longer is told, milliseconds.

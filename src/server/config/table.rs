@@ -159,8 +159,8 @@ pub const TABLE: &[Key] = &[
     later("netty.server.outstandingHandshake.limit", TLS),
     none("netty.advancedFlowControl.enabled", "a connection that leaves its replies unread is not read from"),
     // Storage.
-    later("snapCount", IMAGES),
-    later("snapSizeLimitInKb", IMAGES),
+    works("snapCount", Int(-I32 - 1, I32), "100000"),
+    works("snapSizeLimitInKb", Int(i64::MIN, i64::MAX), "4194304"),
     later("commitLogCount", ENSEMBLE),
     later("snapshotSizeFactor", ENSEMBLE),
     works("preAllocSize", Int(1, I32), "65536"),

@@ -45,6 +45,7 @@ fn without_a_file_it_keeps_to_this_machine() {
     assert_eq!((c.tick_time_ms, c.min_session_timeout_ms, c.max_session_timeout_ms), (3000, 6000, 60000));
     assert_eq!((c.max_client_cnxns, c.max_cnxns, c.listen_backlog), (60, 0, None));
     assert_eq!(c.jute_maxbuffer, limits::FRAME_MAX_DEFAULT);
+    assert_eq!((c.snap_count, c.snap_bytes), (100_000, 4 << 30));
     assert_eq!((c.segment_bytes, c.sessionless_timeout_ms), (limits::SEGMENT_DEFAULT as u64, 10_000));
     assert_eq!(
         (c.flush.method, c.flush.flights, c.flush.linger_micros, c.flush.batch_bytes),
@@ -76,6 +77,8 @@ fn every_working_key_has_its_effect() {
         ("clientTcpKeepAlive", "true"),
         ("nio.sessionlessCnxnTimeout", "9"),
         ("preAllocSize", "32768"),
+        ("snapCount", "1000"),
+        ("snapSizeLimitInKb", "-1"),
         ("forceSync", "no"),
         ("fsync.warningthresholdms", "11"),
         ("datadir.autocreate", "false"),
@@ -272,6 +275,7 @@ fn what_is_dangerous_is_loud() {
         ("skipACL=true", FlushMethod::Dsync, 1, "ACLs are checked"),
         ("skipACL=no", FlushMethod::Dsync, 0, ""),
         ("preAllocSize=64", FlushMethod::Dsync, 1, "taken as 16384"),
+        ("snapCount=1", FlushMethod::Dsync, 1, "taken as 2"),
         ("preAllocSize=2147483647", FlushMethod::Dsync, 1, "taken as 1048576"),
         ("preAllocSize=20001", FlushMethod::Dsync, 1, "taken as 20000"),
         ("4lw.commands.whitelist=rouk", FlushMethod::Dsync, 1, "\"rouk\" is no four-letter word"),

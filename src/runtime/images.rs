@@ -1,0 +1,315 @@
+//! Images on the disk: their directory, reading one on all cores, checking one, and writing one without the drive noticing.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::num::NonZeroU64;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use rkyv::util::AlignedVec;
+
+use super::disk::{DiskError, OpenError, lock, sync_dir};
+use crate::engine::archivist::load::{Assembly, LoadError, Loaded, Loader, Part};
+use crate::ground::ids::Zxid;
+use crate::ground::limits::BLOCK;
+use crate::storage::image::{
+    CHUNK_BYTES_MAX, FRAME, Frame, ImageError, KIND_END, Reader, Totals, UNFINISHED, image_name, image_zxid,
+};
+
+/// Threads that read an image at most: one joins what they make, and does not keep up with more.
+const READERS_MAX: usize = 4;
+
+/// Parts that are ready and wait to be joined.
+const READY: usize = 8;
+
+/// Bytes written or checked at a time.
+pub const PIECE: usize = 1 << 20;
+
+const _: () = assert!(PIECE < CHUNK_BYTES_MAX);
+
+/// Why an image cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageFault {
+    /// The drive does not give it.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// It is damaged, or a later release wrote it.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+impl ImageFault {
+    /// Whether a later release wrote it. Then nothing here may be written to.
+    #[must_use]
+    pub const fn is_newer(&self) -> bool {
+        matches!(self, Self::Load(LoadError::Image(ImageError::Newer(_))))
+    }
+}
+
+impl From<ImageError> for ImageFault {
+    fn from(error: ImageError) -> Self {
+        Self::Load(error.into())
+    }
+}
+
+/// The directory that images are in.
+#[derive(Clone, Debug)]
+pub struct ImageDir {
+    path: PathBuf,
+    /// Held for as long as the server runs: a log directory of its own does not make a server the only one here.
+    _lock: Arc<File>,
+}
+
+impl ImageDir {
+    /// The directory there, which is made where it is missing, and whether an unfinished image was removed from it. It is this
+    /// process's alone from then on.
+    pub fn open(path: &Path) -> Result<(Self, bool), OpenError> {
+        if !path.is_dir() {
+            fs::create_dir_all(path).map_err(DiskError::new("create the directory", path))?;
+            sync_dir(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new(".")))?;
+        }
+        let dir = Self { path: path.to_owned(), _lock: Arc::new(lock(path)?) };
+        let had_unfinished = dir.remove_unfinished()?;
+        Ok((dir, had_unfinished))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of the image at `zxid`.
+    #[must_use]
+    pub fn path_of(&self, zxid: Zxid) -> PathBuf {
+        self.path.join(image_name(zxid))
+    }
+
+    /// The images there are, the newest first.
+    pub fn list(&self) -> Result<Vec<Zxid>, DiskError> {
+        let mut images = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(DiskError::new("list", &self.path))? {
+            let entry = entry.map_err(DiskError::new("list", &self.path))?;
+            images.extend(entry.file_name().to_str().and_then(image_zxid));
+        }
+        images.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(images)
+    }
+
+    /// Loads the image at `zxid`, on all cores. Nothing of it is believed before it was checked, and nothing comes of it unless all
+    /// of it is good.
+    pub fn load(&self, zxid: Zxid, seeds: [u64; 4]) -> Result<Loaded, ImageFault> {
+        let source = Source::open(&self.path_of(zxid), zxid)?;
+        let loader = Loader::new(seeds);
+        let readers = thread::available_parallelism().map_or(1, usize::from).min(READERS_MAX);
+        let mut assembly = Assembly::new(&loader);
+        let shared = Mutex::new(source);
+        let is_given_up = AtomicBool::new(false);
+        let joined: Result<(), ImageFault> = thread::scope(|scope| {
+            let (parts, ready) = mpsc::sync_channel(READY);
+            for _ in 0..readers {
+                let parts = parts.clone();
+                scope.spawn(|| read_parts(&shared, &loader, &is_given_up, parts));
+            }
+            drop(parts);
+            let mut early = BTreeMap::new();
+            let mut next = 0;
+            let mut first = Ok(());
+            // To the end in any case, or readers would wait for ever.
+            for (number, part) in ready {
+                early.insert(number, part);
+                while let Some(part) = early.remove(&next).filter(|_| first.is_ok()) {
+                    next += 1;
+                    first = part.and_then(|part| Ok(assembly.add(part)?));
+                    is_given_up.fetch_or(first.is_err(), Ordering::Relaxed);
+                }
+            }
+            first
+        });
+        joined?;
+        let totals = shared.into_inner().unwrap_or_else(PoisonError::into_inner).finish()?;
+        let loaded = assembly.finish(loader, zxid, &totals)?;
+        Ok(loaded)
+    }
+
+    /// Begins the file of an image. An unfinished one is overwritten.
+    pub fn create(&self) -> Result<ImageFile, DiskError> {
+        let path = self.path.join(UNFINISHED);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+        let file = file.map_err(DiskError::new("create", &path))?;
+        Ok(ImageFile { dir: self.clone(), file, path, len: 0 })
+    }
+
+    /// Removes what is left of an image that was not finished; says whether there was one.
+    pub fn remove_unfinished(&self) -> Result<bool, DiskError> {
+        let path = self.path.join(UNFINISHED);
+        match fs::remove_file(&path) {
+            Ok(()) => sync_dir(&self.path).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(DiskError::new("remove", &path)(error)),
+        }
+    }
+}
+
+/// Checks every checksum of the image in a file, from the drive and not from memory, as far as the system lets us. `pause` is called after
+/// each piece.
+pub fn check(path: &Path, zxid: Zxid, pause: &mut dyn FnMut()) -> Result<Totals, ImageFault> {
+    let mut source = Source::open(path, zxid)?;
+    drop_cached(&source.file, 0, 0);
+    let (mut since, mut bytes) = (0, AlignedVec::new());
+    while let Some(frame) = source.next(&mut bytes)? {
+        frame.is_intact(&bytes)?;
+        since += bytes.len();
+        if since >= PIECE {
+            since = 0;
+            drop_cached(&source.file, 0, source.reader.offset());
+            pause();
+        }
+    }
+    drop_cached(&source.file, 0, 0);
+    source.finish()
+}
+
+/// As [`check`], by the name of the file, for whoever looks after all files; an error names the place in it.
+pub fn scrub(path: &Path, pause: &mut dyn FnMut()) -> Result<(), String> {
+    let zxid = path.file_name().and_then(|name| image_zxid(name.to_str()?)).ok_or("is not the name of an image")?;
+    check(path, zxid, pause).map(|_| ()).map_err(|fault| fault.to_string())
+}
+
+/// Makes parts of what comes next, until the end, a fault, or somebody gives up.
+fn read_parts(
+    source: &Mutex<Source>,
+    loader: &Loader,
+    is_given_up: &AtomicBool,
+    parts: SyncSender<(u64, Result<Part, ImageFault>)>,
+) {
+    let mut bytes = AlignedVec::new();
+    while !is_given_up.load(Ordering::Relaxed) {
+        let mut locked = source.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = locked.next;
+        let next = locked.next(&mut bytes);
+        drop(locked);
+        let part = match next {
+            Ok(None) => return,
+            Ok(Some(frame)) => loader.read(&frame, &mut bytes).map_err(ImageFault::from),
+            Err(fault) => Err(fault),
+        };
+        let is_bad = part.is_err();
+        // The joiner listens to the end.
+        let _ = parts.send((number, part));
+        if is_bad {
+            is_given_up.store(true, Ordering::Relaxed);
+            return;
+        }
+    }
+}
+
+/// An image's file, read chunk by chunk.
+struct Source {
+    file: File,
+    path: PathBuf,
+    len: u64,
+    reader: Reader,
+    /// Number of the next chunk.
+    next: u64,
+    is_at_end: bool,
+}
+
+impl Source {
+    fn open(path: &Path, zxid: Zxid) -> Result<Self, ImageFault> {
+        let file = File::open(path).map_err(DiskError::new("open", path))?;
+        let len = file.metadata().map_err(DiskError::new("look at", path))?.len();
+        let mut block = [0; BLOCK];
+        let header = read_up_to(&file, path, &mut block, 0)?;
+        let reader = Reader::new(zxid, header)?;
+        Ok(Self { file, path: path.to_owned(), len, reader, next: 0, is_at_end: false })
+    }
+
+    /// The next chunk, with what follows its frame in `payload`; nothing at the end, which is checked.
+    fn next(&mut self, payload: &mut AlignedVec) -> Result<Option<Frame>, ImageFault> {
+        if self.is_at_end {
+            return Ok(None);
+        }
+        let mut bytes = [0; FRAME];
+        let bytes = read_up_to(&self.file, &self.path, &mut bytes, self.reader.offset())?;
+        let frame = self.reader.frame(bytes)?;
+        // What the frame says of its length is what was written; still no room is made for more than the file has.
+        let there = self.len.saturating_sub(frame.offset);
+        if frame.padded() as u64 > there {
+            return Err(ImageError::Cut(self.len).into());
+        }
+        // Room is used again, unless the one znode in it may stay there: then it is made to measure.
+        if frame.items == 1 || payload.capacity() < frame.padded() {
+            *payload = AlignedVec::with_capacity(frame.padded());
+        }
+        payload.resize(frame.padded(), 0);
+        let got = read_up_to(&self.file, &self.path, payload, frame.offset)?.len();
+        if frame.kind == KIND_END {
+            self.reader.payload(&frame, &payload[..got])?;
+            self.is_at_end = true;
+            return Ok(None);
+        }
+        self.reader.skip(&frame);
+        self.next += 1;
+        payload.resize(got, 0);
+        Ok(Some(frame))
+    }
+
+    fn finish(self) -> Result<Totals, ImageFault> {
+        Ok(self.reader.finish(self.len)?)
+    }
+}
+
+/// Fills `into` from byte `at` on, with less where the file ends.
+fn read_up_to<'a>(file: &File, path: &Path, into: &'a mut [u8], at: u64) -> Result<&'a [u8], DiskError> {
+    let mut got = 0;
+    while got < into.len() {
+        match file.read_at(&mut into[got..], at + got as u64) {
+            Ok(0) => break,
+            Ok(n) => got += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(DiskError::new("read", path)(error)),
+        }
+    }
+    Ok(&into[..got])
+}
+
+/// Clients' data are what memory is for: what was written or checked need not stay in the page cache. `len` of 0 is to the end.
+fn drop_cached(file: &File, offset: u64, len: u64) {
+    let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(len), rustix::fs::Advice::DontNeed);
+}
+
+/// The file of an image that is being written.
+#[derive(Debug)]
+pub struct ImageFile {
+    dir: ImageDir,
+    file: File,
+    path: PathBuf,
+    len: u64,
+}
+
+impl ImageFile {
+    /// Writes the next bytes and makes them durable: the drive is given pieces that it digests, and not all at the end.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+        self.file.write_all_at(bytes, self.len).map_err(DiskError::new("write", &self.path))?;
+        self.file.sync_data().map_err(DiskError::new("sync", &self.path))?;
+        drop_cached(&self.file, self.len, bytes.len() as u64);
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Reads back what was written, and gives it its name, durably. `pause` is called between pieces.
+    pub fn finish(self, zxid: Zxid, pause: &mut dyn FnMut()) -> Result<(), ImageFault> {
+        self.file.sync_all().map_err(DiskError::new("sync", &self.path))?;
+        check(&self.path, zxid, pause)?;
+        let path = self.dir.path_of(zxid);
+        fs::rename(&self.path, &path).map_err(DiskError::new("name", &path))?;
+        sync_dir(&self.dir.path)?;
+        Ok(())
+    }
+}
