@@ -5,7 +5,12 @@
 pub mod appender;
 pub mod batch;
 pub mod block;
+pub mod manifest;
+pub mod papers;
+pub mod promise;
 pub mod recovery;
 pub mod refusal;
 pub mod scanner;
 pub mod segment;
+pub mod slots;
+pub mod watermark;
