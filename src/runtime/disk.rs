@@ -214,7 +214,7 @@ fn write_segment(
         .custom_flags(OFlags::CLOEXEC.bits().cast_signed())
         .open(path)
         .map_err(DiskError::new("create", path))?;
-    let header = SegmentHeader { start, server, created }.encode();
+    let header = SegmentHeader { start, server, created, recycled: false }.encode();
     file.write_all(&header[..]).map_err(DiskError::new("write", path))?;
     let zeros = vec![0; ZEROS];
     let mut left = usize::try_from(start.size).expect("segments fit into memory") - BLOCK;
