@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::disk::{self, DiskError};
 use super::mesh::Common;
+use super::pool::Pool;
 use crate::ground::ids::ServerId;
 use crate::storage::segment::SegmentStart;
 
@@ -22,6 +23,8 @@ pub struct PreparerConfig {
     pub segment_size: u64,
     /// This server.
     pub server: ServerId,
+    /// Segments that are used again come before new ones.
+    pub pool: Arc<Pool>,
     /// Log size at which to say so, bytes; then at each doubling.
     pub warn_bytes: u64,
 }
@@ -126,7 +129,7 @@ fn work(config: &PreparerConfig, inbox: &Receiver<u64>, clock: Clock, shared: &S
         while let Some(&number) = orders.front() {
             let result = prepare(config, number, clock, &shared.is_urgent);
             if !is_told {
-                tell_of_size(config, number, &mut warn_at);
+                tell_of_size(config, &mut warn_at);
             }
             let mut made = shared.made.lock().unwrap_or_else(PoisonError::into_inner);
             match result {
@@ -161,6 +164,9 @@ pub fn salt() -> std::io::Result<u64> {
 fn prepare(config: &PreparerConfig, number: u64, clock: Clock, urgent: &AtomicBool) -> Result<SegmentStart, DiskError> {
     let salt = salt().map_err(|source| DiskError::random(&config.dir, source))?;
     let start = SegmentStart { number, salt, size: config.segment_size };
+    if config.pool.make(start, config.server, clock.now().wall)? {
+        return Ok(start);
+    }
     // Zeros share the drive with the log's flushes, so the drive is left alone for most of the time.
     let pause = |took: Duration| {
         if !urgent.load(Ordering::Acquire) {
@@ -171,11 +177,11 @@ fn prepare(config: &PreparerConfig, number: u64, clock: Clock, urgent: &AtomicBo
     Ok(start)
 }
 
-fn tell_of_size(config: &PreparerConfig, number: u64, warn_at: &mut u64) {
-    let size = number * config.segment_size;
+fn tell_of_size(config: &PreparerConfig, warn_at: &mut u64) {
+    let size = disk::log_bytes(&config.dir).unwrap_or(0);
     if size >= *warn_at {
         tracing::warn!(
-            "the log in {} has grown to {} MiB; it is kept whole until this release's successor makes images of it",
+            "the log in {} has grown to {} MiB; what images make superfluous is removed, see autopurge.snapRetainCount and retain.bytes",
             config.dir.display(),
             size >> 20
         );

@@ -27,6 +27,7 @@ use crate::runtime::acceptor::{Acceptor, Doorway, Inbox};
 use crate::runtime::clock::Clock;
 use crate::runtime::cores::{self, Executor, Heartbeat, Mates, SmallPages, Tick};
 use crate::runtime::disk::{FlushMethod, LogDir};
+use crate::runtime::keeper::{KeeperConfig, KeeperThread};
 use crate::runtime::mesh::{self, Common};
 use crate::runtime::preparer::{Preparer, PreparerConfig};
 use crate::runtime::sequencer_loop::{self, SequencerSetup};
@@ -69,6 +70,7 @@ struct Running {
     heartbeats: Vec<Heartbeat>,
     acceptor: Acceptor,
     common: Arc<Common>,
+    keeper: KeeperThread,
 }
 
 fn run(config: &ServerConfig) -> Result<(), Failed> {
@@ -127,7 +129,7 @@ fn start(
     (listener, address): (TcpListener, SocketAddr),
 ) -> Result<Running, Failed> {
     let now = clock.now();
-    let Recovered { restored, position, spares } = recovered;
+    let Recovered { restored, position, spares, segments, cabinet, pool, image } = recovered;
     let zxid = restored.last;
     let view = restored.ledger.tree().view().clone();
     let (sequencer_port, shard_ports) = mesh::mesh(plan.shards, zxid);
@@ -136,9 +138,21 @@ fn start(
         dir: dir.path().to_owned(),
         segment_size: config.segment_bytes,
         server: config.my_id,
+        pool: Arc::clone(&pool),
         warn_bytes: if config.log_warn_bytes == 0 { u64::MAX } else { config.log_warn_bytes },
     };
     let preparer = Preparer::start(preparer_config, position.segment.number, spares, clock, Arc::clone(&common))
+        .map_err(|error| format!("cannot start a thread: {error}"))?;
+    let keeper_config = KeeperConfig {
+        dir: dir.path().to_owned(),
+        images: config.data_dir.join(recover::IMAGES),
+        policy: config.retain,
+        scrub: (config.scrub_interval_s > 0).then(|| Duration::from_secs(config.scrub_interval_s)),
+        check_image: None,
+        is_flushed: config.flush.method != Configured::None,
+        pool,
+    };
+    let (keeper, keeper_thread) = KeeperThread::start(keeper_config, cabinet, segments, image)
         .map_err(|error| format!("cannot start a thread: {error}"))?;
     let knobs = FlushKnobs {
         flights: config.flush.flights,
@@ -154,6 +168,7 @@ fn start(
         dir: dir.path().to_owned(),
         segment: position.segment.number,
         preparer,
+        keeper,
         method: match config.flush.method {
             Configured::Dsync => FlushMethod::Dsync,
             Configured::Fdatasync => FlushMethod::Fdatasync,
@@ -204,7 +219,7 @@ fn start(
     }
     let acceptor = Acceptor::start(listener, doorway, inboxes, Arc::clone(&common))
         .map_err(|error| format!("cannot accept clients: {error}"))?;
-    Ok(Running { executors, heartbeats, acceptor, common })
+    Ok(Running { executors, heartbeats, acceptor, common, keeper: keeper_thread })
 }
 
 /// Starts one executor with its tick and the loops that live there.
@@ -357,7 +372,7 @@ fn watch(signals: &Receiver<i32>, heartbeats: &[Heartbeat]) {
 
 /// Stops accepting, lets clients have their answers, makes the log's end durable.
 fn stop(running: Running) {
-    let Running { executors, acceptor, common, .. } = running;
+    let Running { executors, acceptor, common, keeper, .. } = running;
     let deadline = Instant::now() + STOP_WITHIN;
     acceptor.stop();
     common.stop();
@@ -368,6 +383,7 @@ fn stop(running: Running) {
                 tracing::error!("an executor ended badly: {error}");
             }
         }
+        keeper.stop();
         // Nobody listens any more where the deadline has passed.
         let _ = done.send(());
     });

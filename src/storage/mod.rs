@@ -12,6 +12,7 @@ pub mod recovery;
 pub mod refusal;
 pub mod retention;
 pub mod scanner;
+pub mod scrub;
 pub mod segment;
 pub mod selection;
 pub mod slots;

@@ -23,8 +23,8 @@ pub struct Files<'a> {
 pub enum PapersRefusal {
     /// The file is missing while others are there, or neither of its slots is good (rows 6 and 16).
     #[error(
-        "{what} lost: {file} {error}; restore the file from a copy, or, for a server that runs alone, move manifest, promise and \
-         watermark away together: they are then made anew from the log and the images, from zxid {zxid} on"
+        "{what} lost: state/{file} {error}, zxid {zxid} was known; restore the file from a copy, or, for a server that runs alone, move \
+         the directory state away: it is then made anew from the log and the images"
     )]
     Lost {
         /// What that is to an operator.
@@ -38,7 +38,7 @@ pub enum PapersRefusal {
     },
     /// The manifest names another server (row 20).
     #[error(
-        "data belongs to server {found}, this one is {here} (manifest at offset {offset}, image {image}): set myid to {found}, or choose \
+        "data belongs to server {found}, this one is {here} (state/manifest at offset {offset}, image {image}): set myid to {found}, or choose \
          another data directory; nothing was changed"
     )]
     Foreign {
@@ -53,7 +53,7 @@ pub enum PapersRefusal {
     },
     /// A later release wrote one of them (row 21).
     #[error(
-        "{file} has format version {version} at offset {offset}, this release reads up to {known} (zxid {zxid}): start the release \
+        "state/{file} has format version {version} at offset {offset}, this release reads up to {known} (zxid {zxid}): start the release \
          that wrote it; nothing was changed"
     )]
     Newer {
@@ -70,7 +70,7 @@ pub enum PapersRefusal {
     },
     /// The log or an image holds a later epoch than was ever promised (row 18).
     #[error(
-        "log epoch {epoch} is newer than current epoch {current}: promise at offset 0 does not belong to the log that ends at zxid \
+        "log epoch {epoch} is newer than current epoch {current}: state/promise at offset 0 does not belong to the log that ends at zxid \
          {last}; directories were mixed: put the files together that belong together"
     )]
     Epoch {
@@ -161,7 +161,7 @@ pub fn judge(files: Files<'_>, here: ServerId) -> Result<Option<Papers>, PapersR
         Err(refusal) => {
             let PapersRefusal::Lost { error, .. } = &refusal else { return Err(refusal) };
             warnings.push(format!(
-                "watermark {error}: made anew; this once, damage at the very end of the log after zxid {zxid} cannot be told from a \
+                "state/watermark {error}: made anew; this once, damage at the very end of the log after zxid {zxid} cannot be told from a \
                  torn tail, so compare with a copy if you keep one"
             ));
             None
@@ -172,7 +172,7 @@ pub fn judge(files: Files<'_>, here: ServerId) -> Result<Option<Papers>, PapersR
         if let Some((slot, error)) = bad {
             let offset = slot * crate::ground::limits::BLOCK;
             warnings.push(format!(
-                "{what} slot {slot} repaired: {file} at offset {offset} ({error}), the other slot says the same or what was before \
+                "{what} slot {slot} repaired: state/{file} at offset {offset} ({error}), the other slot says the same or what was before \
                  (zxid {zxid}); nothing to be done unless it happens again"
             ));
         }

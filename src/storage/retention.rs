@@ -112,6 +112,7 @@ fn cost(images: &[Kept], segments: &[Extent], keep: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::selection::Begin;
     use proptest::prelude::*;
 
     const POLICY: Policy = Policy { images: 3, bytes: 0 };
@@ -122,7 +123,8 @@ mod tests {
 
     /// Segments of ten transactions and 100 bytes from number 1 on, and a spare.
     fn segments(n: u64) -> Vec<Extent> {
-        (1..=n + 1).map(|i| Extent { number: i, after: (i <= n).then_some(Zxid((i - 1) * 10)), bytes: 100 }).collect()
+        let begin = |i| Begin { after: Zxid((i - 1) * 10), sequence: (i - 1) * 5 + 1 };
+        (1..=n + 1).map(|i| Extent { number: i, begin: (i <= n).then(|| begin(i)), bytes: 100 }).collect()
     }
 
     fn zxids(zxids: &[u64]) -> Vec<Zxid> {
@@ -203,10 +205,10 @@ mod tests {
             let good: Vec<_> = stays.iter().filter(|image| image.zxid <= verdict.newest).collect();
             prop_assert!(good.len() >= 2 && good.last().unwrap().is_verified);
             for image in stays {
-                prop_assert!(kept[0].after.unwrap() < image.zxid, "every image that stays has the log after it");
+                prop_assert!(kept[0].begins_before(image.zxid), "every image that stays has the log after it");
             }
             if let Some(zxid) = pinned {
-                prop_assert!(kept[0].after.unwrap().0 < zxid.max(1));
+                prop_assert!(kept[0].begins_before(Zxid(zxid.max(1))));
             }
         }
     }

@@ -10,13 +10,22 @@ use super::segment::SegmentHeader;
 /// Bytes from the beginning of a segment that [`Extent::of`] wants to see.
 pub const HEAD: usize = 2 * BLOCK;
 
-/// One segment, and where the log stood when it arrived there.
+/// Where the log stood when it arrived at a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Begin {
+    /// All transactions of the segment and of later ones come after this zxid.
+    pub after: Zxid,
+    /// Sequence of its first batch.
+    pub sequence: u64,
+}
+
+/// One segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Extent {
     /// Its number.
     pub number: u64,
-    /// All its transactions come after this zxid, and all of later segments. `None` in a spare, and where that is unreadable.
-    pub after: Option<Zxid>,
+    /// `None` in a spare, and where that is unreadable.
+    pub begin: Option<Begin>,
     /// Bytes of the file.
     pub bytes: u64,
 }
@@ -29,8 +38,17 @@ impl Extent {
         let first = head.get(BLOCK..).and_then(|rest| BatchHeader::decode(rest).ok()).map(|(header, _)| header);
         let first = first.filter(|header| Some(header.salt) == salt);
         // A mark repeats the zxid before it.
-        let after = first.map(|header| if header.count == 0 { header.first } else { Zxid(header.first.0.saturating_sub(1)) });
-        Self { number, after, bytes }
+        let begin = first.map(|header| {
+            let after = if header.count == 0 { header.first } else { Zxid(header.first.0.saturating_sub(1)) };
+            Begin { after, sequence: header.sequence }
+        });
+        Self { number, begin, bytes }
+    }
+
+    /// Whether some of its transactions may come at or before `zxid`.
+    #[must_use]
+    pub fn begins_before(&self, zxid: Zxid) -> bool {
+        self.begin.is_some_and(|begin| begin.after < zxid)
     }
 }
 
@@ -38,7 +56,7 @@ impl Extent {
 /// transaction at which the image stands, which was durable, is in it and what follows can be tied to it.
 #[must_use]
 pub fn replay_from(segments: &[Extent], image: Zxid) -> usize {
-    segments.iter().rposition(|segment| segment.after.is_some_and(|after| after < image)).unwrap_or(0)
+    segments.iter().rposition(|segment| segment.begins_before(image)).unwrap_or(0)
 }
 
 /// What a start does with the segments that there are.
@@ -64,7 +82,7 @@ impl Selection {
         let (kept, read) = needed.split_at(replay_from(needed, image));
         for pair in needed[..(kept.len() + 1).min(needed.len())].windows(2) {
             if pair[1].number != pair[0].number + 1 {
-                return missing(pair[0].number + 1, pair[0].after.unwrap_or_default());
+                return missing(pair[0].number + 1, pair[0].begin.map_or(Zxid::ZERO, |begin| begin.after));
             }
         }
         Ok(Self { leftovers: leftovers.iter().map(|segment| segment.number).collect(), kept: kept.to_vec(), read: read.to_vec() })
@@ -81,7 +99,8 @@ mod tests {
     use crate::storage::segment::SegmentStart;
 
     fn extents(afters: &[(u64, Option<u64>)]) -> Vec<Extent> {
-        afters.iter().map(|&(number, after)| Extent { number, after: after.map(Zxid), bytes: 100 }).collect()
+        let begin = |after: Option<u64>| after.map(|after| Begin { after: Zxid(after), sequence: after + 1 });
+        afters.iter().map(|&(number, after)| Extent { number, begin: begin(after), bytes: 100 }).collect()
     }
 
     #[test]
@@ -91,21 +110,22 @@ mod tests {
         let mut head = vec![0; HEAD];
         head[..BLOCK].copy_from_slice(&header.encode()[..]);
         let extent = |head: &[u8]| Extent::of(4, head, 100);
-        assert_eq!(extent(&head), Extent { number: 4, after: None, bytes: 100 });
+        assert_eq!(extent(&head), Extent { number: 4, begin: None, bytes: 100 });
         let mut log = Appender::new(Position::new_log(start), Zxid(70));
         let mut payload = Vec::new();
         put_record(&mut payload, b"r");
         log.frame_into(Contents { first: Zxid(71), last: Zxid(71), count: 1 }, &[&payload], Zxid(0), &mut head[BLOCK..]);
-        assert_eq!(extent(&head).after, Some(Zxid(70)));
-        assert_eq!(extent(&head[..BLOCK + 79]).after, None);
+        let begin = Some(Begin { after: Zxid(70), sequence: 1 });
+        assert_eq!(extent(&head).begin, begin);
+        assert_eq!(extent(&head[..BLOCK + 79]).begin, None);
         let mut log = Appender::new(Position::new_log(start), Zxid(70));
         log.mark_into(Zxid(0), &mut head[BLOCK..]);
-        assert_eq!(extent(&head).after, Some(Zxid(70)), "a mark repeats the zxid before it");
+        assert_eq!(extent(&head).begin, begin, "a mark repeats the zxid before it");
         let mut log = Appender::new(Position::new_log(SegmentStart { salt: 8, ..start }), Zxid(70));
         log.mark_into(Zxid(0), &mut head[BLOCK..]);
-        assert_eq!(extent(&head).after, None, "bytes of an older use");
+        assert_eq!(extent(&head).begin, None, "bytes of an older use");
         head[100] ^= 1;
-        assert_eq!(extent(&head).after, None, "the salt is not known");
+        assert_eq!(extent(&head).begin, None, "the salt is not known");
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::proto::code::Code;
 use crate::proto::opcode;
 use crate::proto::txn::{Txn, TxnHeader};
 use crate::session::{self, Ids, State};
-use crate::storage::appender::{Appender, Contents, Placement};
+use crate::storage::appender::{Appender, Contents, Placement, Position};
 use crate::storage::batch::framed_len;
 use crate::storage::segment::SegmentStart;
 
@@ -279,6 +279,12 @@ impl Sequencer {
     #[must_use]
     pub fn fits(&self, framed: usize) -> bool {
         self.appender.fits(framed)
+    }
+
+    /// Where the log stands: what is framed next comes after it.
+    #[must_use]
+    pub const fn log_position(&self) -> &Position {
+        self.appender.position()
     }
 
     /// Goes on in the next segment, which is prepared and durable.
