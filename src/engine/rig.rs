@@ -12,6 +12,7 @@ mod order;
 mod pipe;
 mod random;
 mod restart;
+mod room;
 mod sessions;
 mod traces;
 mod watches;
@@ -237,7 +238,7 @@ impl Rig {
         if !self.hold {
             for (placement, bytes) in std::mem::take(&mut self.writes) {
                 self.log.write(&placement, &bytes);
-                self.sequencer.flushed(placement.sequence, self.now);
+                self.sequencer.flushed(placement.sequence);
                 progress = true;
             }
         }
@@ -278,7 +279,7 @@ impl Rig {
     fn end_write(&mut self, nth: usize) {
         let (placement, bytes) = self.writes.remove(nth);
         self.log.write(&placement, &bytes);
-        self.sequencer.flushed(placement.sequence, self.now);
+        self.sequencer.flushed(placement.sequence);
     }
 
     /// As the mesh does: fill the queues, then release what all of them hold.

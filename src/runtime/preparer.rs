@@ -43,6 +43,8 @@ struct Shared {
     made: Mutex<Made>,
     /// Set while the log waits for a segment: then the thread does not pause.
     is_urgent: AtomicBool,
+    /// Set while segments cannot be made.
+    is_failing: AtomicBool,
 }
 
 /// The sequencer's end: asks for the next segment, and gets it when it is ready.
@@ -94,6 +96,14 @@ impl Preparer {
         }
     }
 
+    /// Whether no segment follows the one in use, and none can be made.
+    #[must_use]
+    pub fn is_dry(&self) -> bool {
+        self.ready.is_empty()
+            && self.shared.is_failing.load(Ordering::Acquire)
+            && self.shared.made.lock().unwrap_or_else(PoisonError::into_inner).segments.is_empty()
+    }
+
     /// The next segment, if one is ready. An error says that there is none, and that making one has failed.
     pub fn take(&mut self) -> Result<Option<SegmentStart>, DiskError> {
         if self.ready.is_empty() {
@@ -137,17 +147,19 @@ fn work(config: &PreparerConfig, inbox: &Receiver<u64>, clock: Clock, shared: &S
                     orders.pop_front();
                     made.segments.push_back(segment);
                     made.failure = None;
+                    shared.is_failing.store(false, Ordering::Release);
                     is_told = false;
                     common.ring_sequencer();
                 }
                 Err(error) => {
                     if !is_told {
                         tracing::error!(
-                            "{error}: the server stops when the segments that are ready are full, unless this is mended"
+                            "{error}: writes are refused when the segments that are ready are full, unless this is mended"
                         );
                     }
                     is_told = true;
                     made.failure = Some(error);
+                    shared.is_failing.store(true, Ordering::Release);
                     common.ring_sequencer();
                     break;
                 }
@@ -191,7 +203,7 @@ fn tell_of_size(config: &PreparerConfig, warn_at: &mut u64) {
         && free < 8 * config.segment_size
     {
         tracing::warn!(
-            "only {} MiB are free in {}: make room, or the server stops when the log is full",
+            "only {} MiB are free in {}: make room, or writes are refused when the log is full",
             free >> 20,
             config.dir.display()
         );

@@ -65,6 +65,7 @@ struct Loop {
     begun: Vec<Option<(Inward, usize)>>,
     turn_from: usize,
     warn_ms: FlushWarnMs,
+    dir: PathBuf,
 }
 
 /// Runs until the server stops and everything is durable. A failed write of the log ends the process.
@@ -73,10 +74,11 @@ pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
     let breath = Breath::new().unwrap_or_else(|error| fatal(&format!("no descriptor for the sequencer: {error}")));
     let mut file = SegmentFile::open(&dir, segment, method).await.unwrap_or_else(|error| fatal(&error.to_string()));
     let begun = port.inboxes().map(|_| None).collect();
-    let mut this = Loop { engine, port, preparer, keeper, clock, writes: Vec::new(), begun, turn_from: 0, warn_ms };
+    let mut this = Loop { engine, port, preparer, keeper, clock, writes: Vec::new(), begun, turn_from: 0, warn_ms, dir: dir.clone() };
     let mut busy_turns = 0;
     loop {
         let mut progress = poll_fn(|cx| Poll::Ready(this.finish_writes(cx))).await;
+        this.look_ahead();
         progress |= this.take_messages();
         let now = this.clock.now();
         this.let_expire(now);
@@ -138,13 +140,31 @@ impl Loop {
                 if took_ms >= *warn_ms {
                     tracing::warn!("a flush of the log took {took_ms} ms: the drive, or what else uses it, is slow");
                 }
-                engine.flushed(sequence, now);
+                engine.flushed(sequence);
                 keeper.durable(engine.delivered());
                 false
             }
             Poll::Ready(Err(error)) => fatal(&format!("{error}: stopping, acknowledged data is intact")),
         });
         self.writes.len() < before
+    }
+
+    /// Tells the engine whether the log can go on after the segment in use, and the operator where it refuses writes.
+    fn look_ahead(&mut self) {
+        let declined = self.engine.declines();
+        self.engine.set_last_segment(self.preparer.is_dry());
+        if self.engine.declines() != declined {
+            if declined {
+                tracing::warn!("the log has room again: writes are taken");
+            } else {
+                tracing::error!(
+                    "the log cannot grow and is full but for what sessions need: writes are REFUSED (code -1) from zxid {} on, reads are \
+                     served; make room in {}, and writes are taken again without a restart",
+                    self.engine.log_position().last,
+                    self.dir.display()
+                );
+            }
+        }
     }
 
     /// Takes what the shards have sent, while the batch has room, one shard after the other in turns.

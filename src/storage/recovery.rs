@@ -417,13 +417,21 @@ impl Recovery {
                 });
                 erase(seen, start, &mut plan);
             } else if self.gap.is_some_and(|gap| seen.number >= gap) {
-                plan.warnings.push(format!("removing leftover segment {}", file_name(seen.number)));
+                plan.warnings.push(format!(
+                    "removing leftover segment {}, which holds nothing from offset 4096 on and does not follow zxid {}; nothing to be done",
+                    file_name(seen.number),
+                    self.last
+                ));
                 plan.remove.push(seen.number);
             } else if let Some(start) = seen.start.ok().filter(|_| !seen.short()) {
                 erase(seen, start, &mut plan);
                 plan.spares.push(start);
             } else {
-                plan.warnings.push(format!("recreated segment {}: its making was interrupted", file_name(seen.number)));
+                plan.warnings.push(format!(
+                    "recreated segment {}: its making was interrupted at offset 0, after zxid {}; nothing to be done",
+                    file_name(seen.number),
+                    self.last
+                ));
                 plan.recreate.push(seen.number);
             }
             let unsynced = seen.good.is_some_and(|last| last > self.durable);
@@ -459,7 +467,8 @@ impl Recovery {
         let dropped = if self.durable > self.last { format!("held by image {image}") } else { "never acknowledged".to_owned() };
         (!clean).then(|| {
             format!(
-                "{} tail torn at offset {} after zxid {} ({}): dropped {bytes} bytes {dropped}, {} batches among them",
+                "{} tail torn at offset {} after zxid {} ({}): dropped {bytes} bytes {dropped}, {} batches among them; \
+                 nothing to be done",
                 file_name(stopped.segment),
                 stopped.offset,
                 self.last,
@@ -671,7 +680,7 @@ mod tests {
         assert_eq!(plan.erase, [EraseRange { segment: 1, offset: 3 * BLOCK as u64, len: BLOCK as u64 }]);
         assert_eq!(plan.sync, [1]);
         let line = "log.0000000000000001 tail torn at offset 12288 after zxid 0x2 (the records do not match their checksum): \
-                    dropped 4096 bytes never acknowledged, 0 batches among them";
+                    dropped 4096 bytes never acknowledged, 0 batches among them; nothing to be done";
         assert_eq!(plan.warnings, [line]);
     }
 
@@ -784,7 +793,7 @@ mod tests {
         spare.add_flushed(2).files.extend([(3, blank(3)), (u64::MAX, blank(u64::MAX))]);
         let plan = spare.recover().1.unwrap();
         assert_eq!((plan.remove, plan.spares), (vec![3, u64::MAX], vec![]));
-        assert_eq!(plan.warnings[0], "removing leftover segment log.0000000000000003");
+        assert!(plan.warnings[0].starts_with("removing leftover segment log.0000000000000003, which holds nothing"));
     }
 
     #[test]

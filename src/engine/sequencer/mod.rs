@@ -22,6 +22,7 @@ use self::batch::Builder;
 use self::gather::Gathers;
 use super::message::{Ask, Batch, Inward, Item, Outcome, Outward, Train};
 use crate::ground::ids::{SessionId, ShardId, Ticket, Zxid};
+use crate::ground::limits::{BATCH_BYTES_MAX, SEGMENT_MIN};
 use crate::ground::time::{Millis, Now};
 use crate::proto::code::Code;
 use crate::proto::opcode;
@@ -31,8 +32,15 @@ use crate::storage::appender::{Appender, Contents, Placement, Position};
 use crate::storage::batch::framed_len;
 use crate::storage::segment::SegmentStart;
 
-/// Milliseconds of quiet after which the log's last batch is marked durable in the log itself.
-const MARK_AFTER_MS: u64 = 100;
+/// Bytes at the end of a last segment that only sessions may write to, where no segment can be made to follow it: writes are refused.
+/// More than what is already gathered can take.
+const LOG_RESERVE: u64 = 8 << 20;
+
+/// Bytes at its very end that only closing sessions may write to: no session is opened.
+const LOG_RESERVE_CLOSING: u64 = LOG_RESERVE / 4;
+
+const _: () = assert!(LOG_RESERVE as usize > 2 * BATCH_BYTES_MAX + LOG_RESERVE_CLOSING as usize / 2);
+const _: () = assert!(SEGMENT_MIN as u64 >= 2 * LOG_RESERVE);
 
 /// Who gets a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,13 +69,14 @@ pub struct Sequencer {
     flights: VecDeque<Flight>,
     gathers: Gathers,
     outward: Vec<(To, Outward)>,
-    /// Answers to re-attachments, each behind the transaction that must be delivered first.
-    attached: VecDeque<(Zxid, ShardId, Outward)>,
+    /// Answers that belong to no transaction, each behind the transaction that must be delivered first.
+    answers: VecDeque<(Zxid, ShardId, Outward)>,
     proposed: Zxid,
     delivered: Zxid,
     /// Set while stopping: no request is admitted any more.
     closing: bool,
-    last_flush: Millis,
+    /// No segment can be made to follow the one in use.
+    is_last_segment: bool,
     flushes: u64,
     transactions: u64,
     log_bytes: u64,
@@ -88,11 +97,11 @@ impl Sequencer {
             flights: VecDeque::new(),
             gathers: Gathers::new(shards, now.mono()),
             outward: Vec::new(),
-            attached: VecDeque::new(),
+            answers: VecDeque::new(),
             proposed: last,
             delivered: last,
             closing: false,
-            last_flush: now.mono(),
+            is_last_segment: false,
             flushes: 0,
             transactions: 0,
             log_bytes: 0,
@@ -153,11 +162,17 @@ impl Sequencer {
             Ask::Write { session, xid, op, body, who } => {
                 let body = &train.arena[body.clone()];
                 let cost = u32::try_from(body.len()).expect("a frame is bounded");
-                let header = self.header(*session, *xid, now);
                 let standing = self.standing(*session, ticket);
                 if standing.is_ok() {
                     self.sessions.touch(*session, now.mono());
                 }
+                if self.declines() && *op != opcode::CLOSE_SESSION {
+                    let code = standing.err().unwrap_or(Code::SystemError);
+                    self.answers.push_back((self.proposed, from, Outward::Declined { conn: item.conn, xid: *xid, op: *op, cost, code }));
+                    self.answer_late();
+                    return;
+                }
+                let header = self.header(*session, *xid, now);
                 if standing.is_ok() && *op == opcode::CLOSE_SESSION {
                     self.close(header, Some(ticket), cost, now);
                     return;
@@ -193,6 +208,11 @@ impl Sequencer {
     }
 
     fn open(&mut self, ticket: Ticket, timeout_ms: i32, now: Now) {
+        if self.log_left() < LOG_RESERVE_CLOSING {
+            // No answer says "not now" to a client that connects; it tries another server, or again.
+            self.outward.push((To::Shard(ticket.shard), Outward::HangUp(ticket.conn)));
+            return;
+        }
         let mut session = self.ids.next();
         while self.sessions.state(session) != State::Unknown {
             session = self.ids.next();
@@ -220,13 +240,13 @@ impl Sequencer {
         // What the session asked for on its old connection and is under way comes first: a client that lost a connection looks
         // whether its write was done, and must not be shown the time before it.
         let answer = Outward::Attached(ticket.conn, session, granted.then_some(timeout_ms));
-        self.attached.push_back((self.proposed, ticket.shard, answer));
-        self.answer_attached();
+        self.answers.push_back((self.proposed, ticket.shard, answer));
+        self.answer_late();
     }
 
-    fn answer_attached(&mut self) {
-        while self.attached.front().is_some_and(|(after, ..)| *after <= self.delivered) {
-            let Some((_, shard, answer)) = self.attached.pop_front() else { return };
+    fn answer_late(&mut self) {
+        while self.answers.front().is_some_and(|(after, ..)| *after <= self.delivered) {
+            let Some((_, shard, answer)) = self.answers.pop_front() else { return };
             self.outward.push((To::Shard(shard), answer));
         }
     }
@@ -265,8 +285,8 @@ impl Sequencer {
         if self.builder.is_due(&self.knobs, self.flights.len(), now.micros) {
             return Some(framed_len(self.builder.payload.len()));
         }
-        let quiet = self.closing || now.mono().since(self.last_flush) >= MARK_AFTER_MS;
-        (quiet && self.builder.is_empty() && self.flights.is_empty() && self.appender.wants_mark()).then(|| framed_len(0))
+        // While the server runs, a watermark outside the log vouches for its end.
+        (self.closing && self.builder.is_empty() && self.flights.is_empty() && self.appender.wants_mark()).then(|| framed_len(0))
     }
 
     /// Microseconds until [`Sequencer::due`] may change by time alone.
@@ -285,6 +305,24 @@ impl Sequencer {
     #[must_use]
     pub const fn log_position(&self) -> &Position {
         self.appender.position()
+    }
+
+    /// Whether no segment can be made to follow the one in use, as far as is known now. Then its end is kept for sessions, and writes
+    /// are declined: they are answered with a system error, in their turn, and are not logged.
+    pub const fn set_last_segment(&mut self, is_last: bool) {
+        self.is_last_segment = is_last;
+    }
+
+    /// Whether writes are declined for want of room in the log.
+    #[must_use]
+    pub const fn declines(&self) -> bool {
+        self.log_left() < LOG_RESERVE
+    }
+
+    /// Bytes that can still be logged; without bound while segments follow.
+    const fn log_left(&self) -> u64 {
+        let at = self.appender.position();
+        if self.is_last_segment { at.segment.size - at.offset } else { u64::MAX }
     }
 
     /// Goes on in the next segment, which is prepared and durable.
@@ -310,8 +348,7 @@ impl Sequencer {
     }
 
     /// A log write is durable; writes may finish in any order. What this delivers goes outward.
-    pub fn flushed(&mut self, sequence: u64, now: Now) {
-        self.last_flush = now.mono();
+    pub fn flushed(&mut self, sequence: u64) {
         self.appender.flushed(sequence);
         let logged = self.appender.durable();
         // Alone, a server commits what it has logged; delivered is the lesser of both, always.
@@ -331,7 +368,7 @@ impl Sequencer {
         assert!(delivered >= self.delivered, "delivered never falls");
         self.delivered = delivered;
         self.ledger.forget(delivered);
-        self.answer_attached();
+        self.answer_late();
     }
 
     /// Messages for the shards, in the order they must get them.
