@@ -45,7 +45,8 @@ type History = Vec<(Zxid, Vec<u8>)>;
 fn prepare(files: &mut Files, number: u64, salt: u64) -> SegmentStart {
     let start = SegmentStart { number, salt, size: (BLOCKS * BLOCK) as u64 };
     let mut file = vec![0; BLOCKS * BLOCK];
-    file[..BLOCK].copy_from_slice(&SegmentHeader { start, server: ServerId(1), created: WallMillis(7), recycled: false }.encode()[..]);
+    file[..BLOCK]
+        .copy_from_slice(&SegmentHeader { start, server: ServerId(1), created: WallMillis(7), recycled: false }.encode()[..]);
     files.insert(number, file);
     start
 }

@@ -204,7 +204,9 @@ impl Work {
             let durable = Zxid(self.shared.durable.load(Ordering::Acquire));
             let is_quiet = durable == seen;
             seen = durable;
-            if self.config.is_flushed && (is_quiet || is_stopping || written.elapsed() >= UNDER_LOAD) && durable > self.cabinet.marked()
+            if self.config.is_flushed
+                && (is_quiet || is_stopping || written.elapsed() >= UNDER_LOAD)
+                && durable > self.cabinet.marked()
             {
                 self.mark(durable).unwrap_or_else(|error| fatal(&format!("{error}: stopping, acknowledged data is intact")));
                 written = Instant::now();

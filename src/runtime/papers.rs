@@ -46,11 +46,7 @@ impl PaperBytes {
     /// As `papers::judge` takes them.
     #[must_use]
     pub fn files(&self) -> Files<'_> {
-        Files {
-            manifest: self.manifest.as_deref(),
-            promise: self.promise.as_deref(),
-            watermark: self.watermark.as_deref(),
-        }
+        Files { manifest: self.manifest.as_deref(), promise: self.promise.as_deref(), watermark: self.watermark.as_deref() }
     }
 }
 

@@ -39,7 +39,9 @@ impl Pool {
         let mut free = VecDeque::new();
         for entry in fs::read_dir(&dir).map_err(DiskError::new("list", &dir))? {
             let entry = entry.map_err(DiskError::new("list", &dir))?;
-            let Some(number) = entry.file_name().to_str().and_then(|name| number_of(name.strip_prefix(PREFIX)?)) else { continue };
+            let Some(number) = entry.file_name().to_str().and_then(|name| number_of(name.strip_prefix(PREFIX)?)) else {
+                continue;
+            };
             let path = entry.path();
             if entry.metadata().map_err(DiskError::new("look at", &path))?.len() == size && free.len() < KEPT_MAX {
                 free.push_back(number);

@@ -74,7 +74,8 @@ pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
     let breath = Breath::new().unwrap_or_else(|error| fatal(&format!("no descriptor for the sequencer: {error}")));
     let mut file = SegmentFile::open(&dir, segment, method).await.unwrap_or_else(|error| fatal(&error.to_string()));
     let begun = port.inboxes().map(|_| None).collect();
-    let mut this = Loop { engine, port, preparer, keeper, clock, writes: Vec::new(), begun, turn_from: 0, warn_ms, dir: dir.clone() };
+    let mut this =
+        Loop { engine, port, preparer, keeper, clock, writes: Vec::new(), begun, turn_from: 0, warn_ms, dir: dir.clone() };
     let mut busy_turns = 0;
     loop {
         let mut progress = poll_fn(|cx| Poll::Ready(this.finish_writes(cx))).await;

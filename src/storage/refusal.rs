@@ -186,7 +186,10 @@ mod tests {
         ]
         .map(|refusal| refusal.to_string());
         for line in &lines {
-            assert!(line.contains("0x10") && line.contains("offset") && line.contains("rejoin") && !line.contains("  "), "{line}");
+            assert!(
+                line.contains("0x10") && line.contains("offset") && line.contains("rejoin") && !line.contains("  "),
+                "{line}"
+            );
         }
         assert!(lines[0].starts_with("no usable image and log.0000000000000002 starts at zxid 0x10 at offset 8192"));
         assert!(lines[1].starts_with("gap between zxid 0x9 (image 0x9) and zxid 0x10, where log.0000000000000002"));

@@ -154,7 +154,10 @@ mod tests {
             (images.len() - verdict.images.len(), verdict.oldest)
         };
         // From 35 on: 4 images, segments 4 to 9 and the spare: 740 bytes.
-        assert_eq!([kept(0), kept(740), kept(739), kept(530), kept(529), kept(1)], [(4, 4), (4, 4), (3, 6), (3, 6), (2, 8), (2, 8)]);
+        assert_eq!(
+            [kept(0), kept(740), kept(739), kept(530), kept(529), kept(1)],
+            [(4, 4), (4, 4), (3, 6), (3, 6), (2, 8), (2, 8)]
+        );
     }
 
     #[test]
@@ -174,7 +177,11 @@ mod tests {
         let mut pins = Pins::default();
         let (a, b) = (pins.pin(Zxid(40)), pins.pin(Zxid(12)));
         let verdict = |pins: &Pins| judge(&images, &log, POLICY, pins.lowest());
-        assert_eq!((verdict(&pins).images, verdict(&pins).oldest), (vec![], 2), "a pin before every image holds the log from there");
+        assert_eq!(
+            (verdict(&pins).images, verdict(&pins).oldest),
+            (vec![], 2),
+            "a pin before every image holds the log from there"
+        );
         pins.release(b);
         assert_eq!((verdict(&pins).images, verdict(&pins).oldest), (zxids(&[15]), 4));
         pins.release(a);

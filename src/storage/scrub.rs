@@ -181,7 +181,9 @@ mod tests {
     #[test]
     fn every_damage_is_found_where_it_begins() {
         let file = segment();
-        for (at, batch, good) in [(9, 0, 0), (BLOCK + 3, 1, 0), (BLOCK + 85, 1, 0), (4 * BLOCK - 9, 2, 71), (6 * BLOCK - 9, 5, 72)] {
+        for (at, batch, good) in
+            [(9, 0, 0), (BLOCK + 3, 1, 0), (BLOCK + 85, 1, 0), (4 * BLOCK - 9, 2, 71), (6 * BLOCK - 9, 5, 72)]
+        {
             let mut hurt = file.clone();
             hurt[at] ^= 4;
             let Look::Damaged { offset, good: found, .. } = look(&hurt, 4, 3) else { panic!("{at}") };

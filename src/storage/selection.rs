@@ -141,7 +141,8 @@ mod tests {
     #[test]
     fn what_must_be_there_is_missed() {
         let all = extents(&[(5, Some(0)), (7, Some(20)), (8, Some(30)), (9, None)]);
-        let missing = |oldest, image| Selection::of(&all, oldest, Zxid(image)).map_err(|refusal| refusal.to_string()).unwrap_err();
+        let missing =
+            |oldest, image| Selection::of(&all, oldest, Zxid(image)).map_err(|refusal| refusal.to_string()).unwrap_err();
         assert!(missing(4, 0).starts_with("log.0000000000000004 missing"));
         assert!(missing(6, 50).starts_with("log.0000000000000006 missing"));
         assert!(missing(5, 50).starts_with("log.0000000000000006 missing"));

@@ -103,7 +103,8 @@ impl Slots {
     #[must_use]
     pub fn create(form: Form, payload: &[u8]) -> (Self, Vec<u8>) {
         let mut slots = Self { form, generation: 1, slot: 0 };
-        let file = [slots.write(payload), slots.write(payload)].map(|write| write.block).iter().flat_map(|b| b.to_vec()).collect();
+        let file =
+            [slots.write(payload), slots.write(payload)].map(|write| write.block).iter().flat_map(|b| b.to_vec()).collect();
         (slots, file)
     }
 

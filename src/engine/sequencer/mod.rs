@@ -168,7 +168,11 @@ impl Sequencer {
                 }
                 if self.declines() && *op != opcode::CLOSE_SESSION {
                     let code = standing.err().unwrap_or(Code::SystemError);
-                    self.answers.push_back((self.proposed, from, Outward::Declined { conn: item.conn, xid: *xid, op: *op, cost, code }));
+                    self.answers.push_back((
+                        self.proposed,
+                        from,
+                        Outward::Declined { conn: item.conn, xid: *xid, op: *op, cost, code },
+                    ));
                     self.answer_late();
                     return;
                 }

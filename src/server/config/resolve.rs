@@ -347,7 +347,8 @@ fn retain(given: &mut Given) -> Result<Option<Policy>, ConfigError> {
             );
             Notice::warn(item.place, text)
         } else {
-            let text = "autopurge.purgeInterval: retention follows each snapshot; the interval has no effect beyond that".to_owned();
+            let text =
+                "autopurge.purgeInterval: retention follows each snapshot; the interval has no effect beyond that".to_owned();
             Notice::info(item.place, text)
         };
         given.notices.push(notice);
