@@ -204,6 +204,10 @@ pub fn make_segment(
     pause: impl Fn(Duration),
 ) -> Result<(), DiskError> {
     let unfinished = dir.join(UNFINISHED);
+    // Not tried where it cannot succeed: the last bytes of a volume are of use to others.
+    if free_bytes(dir)? < start.size {
+        return Err(DiskError::new("create", &unfinished)(rustix::io::Errno::NOSPC.into()));
+    }
     let result = write_segment(&unfinished, start, server, created, pause);
     if let Err(error) = result {
         // What is left of it is of no use; a failure to remove it is repeated at the next start, where it is told.

@@ -144,7 +144,7 @@ impl KeeperThread {
 impl Keeper {
     /// Everything in the log up to `zxid` is durable. Costs an atomic store, and a wake-up where the thread sleeps.
     pub fn durable(&self, zxid: Zxid) {
-        self.shared.durable.store(zxid.0, Ordering::Release);
+        self.shared.durable.store(zxid.0, Ordering::SeqCst);
         self.wake();
     }
 
@@ -174,7 +174,7 @@ impl Keeper {
     }
 
     fn wake(&self) {
-        if !self.shared.is_up.swap(true, Ordering::AcqRel) {
+        if !self.shared.is_up.swap(true, Ordering::SeqCst) {
             self.thread.unpark();
         }
     }
@@ -227,24 +227,24 @@ impl Work {
                 thread::sleep(LOOK);
                 continue;
             }
-            self.shared.is_up.store(false, Ordering::Release);
-            // What came before the flag fell is looked at now.
+            // In one order with what others do: store news, then look at the flag. Either they see that it fell, or their news is seen here.
+            self.shared.is_up.store(false, Ordering::SeqCst);
             if self.has_news(durable) {
-                self.shared.is_up.store(true, Ordering::Release);
+                self.shared.is_up.store(true, Ordering::SeqCst);
                 continue;
             }
             match self.scrubber.due_in() {
                 Some(left) => thread::park_timeout(left),
                 None => thread::park(),
             }
-            self.shared.is_up.store(true, Ordering::Release);
+            self.shared.is_up.store(true, Ordering::SeqCst);
         }
     }
 
     fn has_news(&self, durable: Zxid) -> bool {
         let inbox = self.shared.inbox();
         let is_empty = inbox.rolled.is_empty() && inbox.images.is_empty() && !inbox.is_stopping;
-        !is_empty || Zxid(self.shared.durable.load(Ordering::Acquire)) != durable
+        !is_empty || Zxid(self.shared.durable.load(Ordering::SeqCst)) != durable
     }
 
     fn mark(&mut self, durable: Zxid) -> Result<(), DiskError> {

@@ -66,7 +66,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(50);
 const AHEAD: usize = 2;
 
 /// How long the thread waits before it tries again what has failed.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+const TRY_AGAIN: Duration = Duration::from_millis(250);
 
 impl Preparer {
     /// Starts the thread. `spares` are prepared already; `active` is the segment in use.
@@ -99,9 +99,13 @@ impl Preparer {
     /// Whether no segment follows the one in use, and none can be made.
     #[must_use]
     pub fn is_dry(&self) -> bool {
-        self.ready.is_empty()
+        let is_dry = self.ready.is_empty()
             && self.shared.is_failing.load(Ordering::Acquire)
-            && self.shared.made.lock().unwrap_or_else(PoisonError::into_inner).segments.is_empty()
+            && self.shared.made.lock().unwrap_or_else(PoisonError::into_inner).segments.is_empty();
+        if is_dry {
+            self.shared.is_urgent.store(true, Ordering::Release);
+        }
+        is_dry
     }
 
     /// The next segment, if one is ready. An error says that there is none, and that making one has failed.

@@ -66,6 +66,8 @@ struct Loop {
     turn_from: usize,
     warn_ms: FlushWarnMs,
     dir: PathBuf,
+    /// Writes are refused, and it has been told.
+    is_declining: bool,
 }
 
 /// Runs until the server stops and everything is durable. A failed write of the log ends the process.
@@ -74,8 +76,19 @@ pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
     let breath = Breath::new().unwrap_or_else(|error| fatal(&format!("no descriptor for the sequencer: {error}")));
     let mut file = SegmentFile::open(&dir, segment, method).await.unwrap_or_else(|error| fatal(&error.to_string()));
     let begun = port.inboxes().map(|_| None).collect();
-    let mut this =
-        Loop { engine, port, preparer, keeper, clock, writes: Vec::new(), begun, turn_from: 0, warn_ms, dir: dir.clone() };
+    let mut this = Loop {
+        engine,
+        port,
+        preparer,
+        keeper,
+        clock,
+        writes: Vec::new(),
+        begun,
+        turn_from: 0,
+        warn_ms,
+        dir: dir.clone(),
+        is_declining: false,
+    };
     let mut busy_turns = 0;
     loop {
         let mut progress = poll_fn(|cx| Poll::Ready(this.finish_writes(cx))).await;
@@ -152,10 +165,10 @@ impl Loop {
 
     /// Tells the engine whether the log can go on after the segment in use, and the operator where it refuses writes.
     fn look_ahead(&mut self) {
-        let declined = self.engine.declines();
         self.engine.set_last_segment(self.preparer.is_dry());
-        if self.engine.declines() != declined {
-            if declined {
+        let declines = self.engine.declines();
+        if declines != std::mem::replace(&mut self.is_declining, declines) {
+            if !declines {
                 tracing::warn!("the log has room again: writes are taken");
             } else {
                 tracing::error!(

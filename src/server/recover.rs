@@ -162,7 +162,7 @@ pub fn recover(
 fn clear(dir: &LogDir, images: &Path, last: Zxid) -> Result<(), String> {
     let unfinished = images.join(UNFINISHED_IMAGE);
     let found = [
-        ("segment", dir.path().to_owned(), dir.clear_unfinished().map_err(to_line)?),
+        ("segment", dir.path().join("segment.tmp"), dir.clear_unfinished().map_err(to_line)?),
         ("image", unfinished.clone(), remove_if_there(&unfinished).map_err(to_line)?),
     ];
     for (what, path, bytes) in found {

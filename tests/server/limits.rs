@@ -119,7 +119,7 @@ fn a_full_disk_refuses_writes_until_there_is_room(shards: &[&str]) {
         }
     };
     let is_declined = |error: &ClientError| error.refusal().is_some_and(|refusal| refusal.is(Code::SystemError));
-    assert!(is_declined(&refused), "{refused}");
+    assert!(is_declined(&refused), "after {count}: {refused}; {:#?}", server.lines());
     assert!((250..450).contains(&count), "two segments of 16 MiB but for a reserve of 8, and {count} were acknowledged");
     let line = server.wait_for_line("REFUSED");
     assert!(line.contains("ERROR") && line.contains("make room in"), "{line}");
@@ -160,6 +160,8 @@ fn room_that_is_made_in_time_saves_the_server(shards: &[&str]) {
     let line = server.wait_for_line("ERROR");
     assert!(line.contains("No space left on device") && line.contains("unless this is mended"), "{line}");
     std::fs::remove_file(format!("/proc/{}/root{data}/other", server.id())).unwrap();
+    let fourth = format!("/proc/{}/root{data}/log/log.0000000000000004", server.id());
+    eventually("the fourth segment", || Path::new(&fourth).exists().then_some(()));
     let mut client = server.client();
     assert_eq!(fill(&mut client, 400, 800), 800);
     server.check();
