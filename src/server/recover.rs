@@ -168,7 +168,7 @@ fn clear(dir: &LogDir, images: &Path, last: Zxid) -> Result<(), String> {
     for (what, path, bytes) in found {
         if let Some(bytes) = bytes {
             let path = path.display();
-            tracing::warn!(
+            tracing::info!(
                 "removing unfinished {what} ({path}), {bytes} bytes from offset 0, after zxid {last}; nothing to be done"
             );
         }
