@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -12,6 +12,7 @@ use super::clock::Clock;
 use super::disk::{self, DiskError};
 use super::mesh::Common;
 use super::pool::Pool;
+use crate::engine::sequencer::Ahead;
 use crate::ground::ids::ServerId;
 use crate::storage::segment::SegmentStart;
 
@@ -45,6 +46,8 @@ struct Shared {
     is_urgent: AtomicBool,
     /// Set while segments cannot be made.
     is_failing: AtomicBool,
+    /// Segments in `made`.
+    waiting: AtomicUsize,
 }
 
 /// The sequencer's end: asks for the next segment, and gets it when it is ready.
@@ -96,16 +99,21 @@ impl Preparer {
         }
     }
 
-    /// Whether no segment follows the one in use, and none can be made.
+    /// What follows the segment in use.
     #[must_use]
-    pub fn is_dry(&self) -> bool {
-        let is_dry = self.ready.is_empty()
-            && self.shared.is_failing.load(Ordering::Acquire)
-            && self.shared.made.lock().unwrap_or_else(PoisonError::into_inner).segments.is_empty();
-        if is_dry {
-            self.shared.is_urgent.store(true, Ordering::Release);
+    pub fn ahead(&self) -> Ahead {
+        if !self.ready.is_empty() || self.shared.waiting.load(Ordering::Acquire) > 0 {
+            Ahead::Ready
+        } else if self.shared.is_failing.load(Ordering::Acquire) {
+            Ahead::Nothing
+        } else {
+            Ahead::InTheMaking
         }
-        is_dry
+    }
+
+    /// The log waits for the next segment, or will do so soon: it is made without pauses.
+    pub fn hurry(&self) {
+        self.shared.is_urgent.store(true, Ordering::Release);
     }
 
     /// The next segment, if one is ready. An error says that there is none, and that making one has failed.
@@ -113,6 +121,7 @@ impl Preparer {
         if self.ready.is_empty() {
             let mut made = self.shared.made.lock().unwrap_or_else(PoisonError::into_inner);
             self.ordered -= made.segments.len();
+            self.shared.waiting.store(0, Ordering::Release);
             self.ready.append(&mut made.segments);
             if self.ready.is_empty()
                 && let Some(failure) = made.failure.take()
@@ -150,6 +159,7 @@ fn work(config: &PreparerConfig, inbox: &Receiver<u64>, clock: Clock, shared: &S
                 Ok(segment) => {
                     orders.pop_front();
                     made.segments.push_back(segment);
+                    shared.waiting.store(made.segments.len(), Ordering::Release);
                     made.failure = None;
                     shared.is_failing.store(false, Ordering::Release);
                     is_told = false;

@@ -17,7 +17,7 @@ use super::keeper::Keeper;
 use super::mesh::SequencerPort;
 use super::preparer::Preparer;
 use crate::engine::message::Inward;
-use crate::engine::sequencer::Sequencer;
+use crate::engine::sequencer::{Ahead, Sequencer};
 use crate::ground::time::Now;
 use crate::storage::selection::Begin;
 
@@ -165,7 +165,11 @@ impl Loop {
 
     /// Tells the engine whether the log can go on after the segment in use, and the operator where it refuses writes.
     fn look_ahead(&mut self) {
-        self.engine.set_last_segment(self.preparer.is_dry());
+        let ahead = self.preparer.ahead();
+        self.engine.set_ahead(ahead);
+        if ahead != Ahead::Ready && self.engine.is_nearly_full() {
+            self.preparer.hurry();
+        }
         let declines = self.engine.declines();
         if declines != std::mem::replace(&mut self.is_declining, declines) {
             if !declines {

@@ -2,6 +2,7 @@
 
 use super::ask;
 use super::{Rig, Setup};
+use crate::engine::sequencer::Ahead;
 use crate::ground::ids::SessionId;
 use crate::proto::opcode::{CLOSE_SESSION, CREATE, EXISTS, GET_DATA, SET_DATA};
 
@@ -28,7 +29,7 @@ fn writes_are_declined_in_their_turn_and_not_logged() {
         rig.hold = true;
         let first = rig.send(c, CREATE, &ask::create("/under-way", "", 0));
         rig.run();
-        rig.sequencer.set_last_segment(true);
+        rig.sequencer.set_ahead(Ahead::Nothing);
         assert!(rig.sequencer.declines());
         let declined = rig.send(c, SET_DATA, &ask::set_data("/n0", "x", -1));
         let read = rig.send(c, EXISTS, &ask::path_watch("/under-way", false));
@@ -50,7 +51,7 @@ fn writes_are_declined_in_their_turn_and_not_logged() {
         }
         assert_eq!(rig.sequencer.delivered(), at);
         // When there is room, everything goes on.
-        rig.sequencer.set_last_segment(false);
+        rig.sequencer.set_ahead(Ahead::Ready);
         assert_eq!(rig.set(c, "/n0", "x", -1).err, 0);
         assert_eq!(rig.call(other, CREATE, &ask::create("/yes", "", 0)).err, 0);
         let mut rig = rig.crash(|_| 0);
@@ -65,7 +66,7 @@ fn sessions_open_and_close_in_what_is_kept_for_them() {
     for shards in [1, 4] {
         let (mut rig, c) = nearly_full(shards);
         rig.create(c, "/mine", 1).path_stat();
-        rig.sequencer.set_last_segment(true);
+        rig.sequencer.set_ahead(Ahead::Nothing);
         let mut opened = 0;
         loop {
             let one = rig.begin(opened, SessionId::NONE, &[0; 16], 0, 10_000);
@@ -83,9 +84,23 @@ fn sessions_open_and_close_in_what_is_kept_for_them() {
         // Those that are open can still close, and expire, with their ephemerals.
         assert_eq!(rig.call(c, CLOSE_SESSION, &[]).err, 0);
         rig.advance(13_000);
-        rig.sequencer.set_last_segment(false);
+        rig.sequencer.set_ahead(Ahead::Ready);
         let new = rig.connect(0);
         assert_eq!(rig.exists(new, "/mine", false).err, -101);
         assert_eq!(rig.create(new, "/again", 0).err, 0);
+    }
+}
+
+#[test]
+fn while_it_is_not_known_whether_the_log_can_go_on_writes_wait() {
+    for ahead in [Ahead::Ready, Ahead::Nothing] {
+        let (mut rig, c) = nearly_full(4);
+        rig.sequencer.set_ahead(Ahead::InTheMaking);
+        let write = rig.send(c, SET_DATA, &ask::set_data("/n0", "x", -1));
+        rig.run();
+        assert!(rig.frames(c).is_empty());
+        rig.sequencer.set_ahead(ahead);
+        rig.run();
+        assert_eq!(rig.take_reply(c, write).err, if ahead == Ahead::Ready { 0 } else { SYSTEM_ERROR });
     }
 }

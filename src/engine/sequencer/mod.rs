@@ -42,6 +42,17 @@ const LOG_RESERVE_CLOSING: u64 = LOG_RESERVE / 4;
 const _: () = assert!(LOG_RESERVE as usize > 2 * BATCH_BYTES_MAX + LOG_RESERVE_CLOSING as usize / 2);
 const _: () = assert!(SEGMENT_MIN as u64 >= 2 * LOG_RESERVE);
 
+/// Whether a segment can follow the one in use, as far as is known now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ahead {
+    /// One is ready.
+    Ready,
+    /// One is being made, and may come to nothing.
+    InTheMaking,
+    /// None can be made.
+    Nothing,
+}
+
 /// Who gets a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum To {
@@ -75,8 +86,8 @@ pub struct Sequencer {
     delivered: Zxid,
     /// Set while stopping: no request is admitted any more.
     closing: bool,
-    /// No segment can be made to follow the one in use.
-    is_last_segment: bool,
+    /// What follows the segment in use.
+    ahead: Ahead,
     flushes: u64,
     transactions: u64,
     log_bytes: u64,
@@ -101,7 +112,7 @@ impl Sequencer {
             proposed: last,
             delivered: last,
             closing: false,
-            is_last_segment: false,
+            ahead: Ahead::Ready,
             flushes: 0,
             transactions: 0,
             log_bytes: 0,
@@ -114,10 +125,11 @@ impl Sequencer {
         self.delivered
     }
 
-    /// Whether the batch being filled has room for another transaction of any size.
+    /// Whether the batch being filled has room for another transaction of any size. While it is not known whether the log can go
+    /// on after a segment that is nearly full, it has none.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.builder.has_room(&self.knobs)
+        self.builder.has_room(&self.knobs) && !(self.ahead == Ahead::InTheMaking && self.is_nearly_full())
     }
 
     /// Takes one message from a shard. Of a train, items from `*at` on are taken while the batch has room; returns whether the
@@ -212,7 +224,7 @@ impl Sequencer {
     }
 
     fn open(&mut self, ticket: Ticket, timeout_ms: i32, now: Now) {
-        if self.log_left() < LOG_RESERVE_CLOSING {
+        if self.ahead == Ahead::Nothing && self.segment_left() < LOG_RESERVE_CLOSING {
             // No answer says "not now" to a client that connects; it tries another server, or again.
             self.outward.push((To::Shard(ticket.shard), Outward::HangUp(ticket.conn)));
             return;
@@ -311,22 +323,28 @@ impl Sequencer {
         self.appender.position()
     }
 
-    /// Whether no segment can be made to follow the one in use, as far as is known now. Then its end is kept for sessions, and writes
-    /// are declined: they are answered with a system error, in their turn, and are not logged.
-    pub const fn set_last_segment(&mut self, is_last: bool) {
-        self.is_last_segment = is_last;
+    /// What follows the segment in use. Where nothing can, its end is kept for sessions, and writes are declined: they are answered
+    /// with a system error, in their turn, and are not logged. Where that is not known yet, they wait at its end.
+    pub const fn set_ahead(&mut self, ahead: Ahead) {
+        self.ahead = ahead;
     }
 
     /// Whether writes are declined for want of room in the log.
     #[must_use]
-    pub const fn declines(&self) -> bool {
-        self.log_left() < LOG_RESERVE
+    pub fn declines(&self) -> bool {
+        self.ahead == Ahead::Nothing && self.is_nearly_full()
     }
 
-    /// Bytes that can still be logged; without bound while segments follow.
-    const fn log_left(&self) -> u64 {
+    /// Whether what is left of the segment in use is the reserve.
+    #[must_use]
+    pub const fn is_nearly_full(&self) -> bool {
+        self.segment_left() < LOG_RESERVE
+    }
+
+    /// Bytes that can still be logged in the segment in use.
+    const fn segment_left(&self) -> u64 {
         let at = self.appender.position();
-        if self.is_last_segment { at.segment.size - at.offset } else { u64::MAX }
+        at.segment.size - at.offset
     }
 
     /// Goes on in the next segment, which is prepared and durable.
