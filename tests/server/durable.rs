@@ -390,6 +390,8 @@ fn what_is_beside_the_log_is_judged_and_mended() {
         let told = said.iter().find(|told| told.contains(line)).unwrap_or_else(|| panic!("{line} in {said:#?}"));
         assert!(told.contains("1") && told.contains(" bytes from offset 0, after zxid 0x"), "{told}");
     }
-    assert!(!log.join("segment.tmp").exists() && !directory.path().join("data/images/image.tmp").exists());
+    assert!(!directory.path().join("data/images/image.tmp").exists());
+    // There may be another one by now, of a segment that is made ahead of use.
+    assert!(fs::metadata(log.join("segment.tmp")).map_or(0, |left| left.len()) != 14);
     starts(0);
 }
