@@ -81,7 +81,7 @@ fn measure(bytes: usize, znodes: usize) {
     let start = Start { view, sessions: Default::default(), zxid, archived: Zxid::ZERO, transactions: 0, bytes: 0 };
     let mut archivist = Archivist::new(start, Policy::default(), ServerId(1), 7);
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-    let (images, _) = ImageDir::open(dir.path()).expect("a directory");
+    let images = ImageDir::open(dir.path()).expect("a directory");
     let mut file = Vec::with_capacity(znodes * (bytes + 200) + (1 << 20));
     let (mut slices, mut longest) = (Duration::ZERO, Duration::ZERO);
     archivist.begin(Now::default(), &mut file);

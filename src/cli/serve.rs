@@ -41,6 +41,8 @@ Keys of ours, in the file as they are or as -Dringkeeper.KEY=VALUE, with their d
   cores.pin            auto     bind executors to cores: yes, no, or auto (from 4 cores on, if each has its own)
   spin.micros          0        how long an idle executor spins before it sleeps: shorter delays for a busy core
   log.warnBytes        8589934592  log size that is told, and each doubling of it; 0 is never
+  retain.bytes         17179869184  size of snapshots and log above which fewer snapshots are kept, but two; 0 is any
+  scrub.intervalSeconds  86400  how often old segments and snapshots are read back to find damage; 0 is never
   io.memoryKiB         1024     memory for direct I/O of each executor; about three times as much is locked
 
 ZooKeeper's own keys: docs/configuration.md.

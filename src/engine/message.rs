@@ -79,7 +79,20 @@ pub enum Outward {
     Batch(Arc<Batch>),
     /// The answer to [`Ask::Attach`]: the timeout where it succeeded.
     Attached(ConnId, SessionId, Option<i32>),
-    /// The session of this connection lives elsewhere now.
+    /// A write is not done and not logged: the log has no room.
+    Declined {
+        /// Who asked.
+        conn: ConnId,
+        /// xid, echoed.
+        xid: i32,
+        /// Operation code.
+        op: i32,
+        /// Bytes of credit that the shard gets back.
+        cost: u32,
+        /// What it is answered with.
+        code: Code,
+    },
+    /// The session of this connection lives elsewhere now, or cannot be opened.
     HangUp(ConnId),
     /// A census is taken: send your part under this number.
     Count(u64, Word),

@@ -13,6 +13,7 @@ mod order;
 mod pipe;
 mod random;
 mod restart;
+mod room;
 mod sessions;
 mod traces;
 mod watches;
@@ -242,7 +243,7 @@ impl Rig {
         if !self.hold {
             for (placement, bytes) in std::mem::take(&mut self.writes) {
                 self.log.write(&placement, &bytes);
-                self.sequencer.flushed(placement.sequence, self.now);
+                self.sequencer.flushed(placement.sequence);
                 progress = true;
             }
         }
@@ -283,7 +284,7 @@ impl Rig {
     fn end_write(&mut self, nth: usize) {
         let (placement, bytes) = self.writes.remove(nth);
         self.log.write(&placement, &bytes);
-        self.sequencer.flushed(placement.sequence, self.now);
+        self.sequencer.flushed(placement.sequence);
     }
 
     /// As the mesh does: fill the queues, then release what all of them hold.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::clock::Clock;
 use super::images::{ImageDir, ImageFault, ImageFile, PIECE};
+use super::keeper::Keeper;
 use crate::engine::archivist::{Archivist, Wrote};
 use crate::engine::census::ArchiveCensus;
 use crate::engine::message::Batch;
@@ -33,27 +34,6 @@ const NICE: i32 = 10;
 
 /// What a step of a batch holds beside its bytes in the log: the step, a record, and the one it replaces.
 const STEP_BYTES: usize = size_of::<Step>() + 512;
-
-/// Whoever keeps the list of what there is, and decides what goes. Called from the archivist's thread.
-pub trait Shelf: Send {
-    /// An image at `zxid` is durable under its name and was read back; the log up to there may go.
-    fn image_finished(&mut self, zxid: Zxid);
-
-    /// Whether an image is wanted though none is due: one that was there has been found damaged.
-    fn wants_image(&mut self) -> bool;
-}
-
-/// A shelf that keeps everything.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct KeepAll;
-
-impl Shelf for KeepAll {
-    fn image_finished(&mut self, _: Zxid) {}
-
-    fn wants_image(&mut self) -> bool {
-        false
-    }
-}
 
 enum Fed {
     Batch(Arc<Batch>),
@@ -135,7 +115,7 @@ impl ArchivistThread {
     pub fn start(
         engine: Archivist,
         dir: ImageDir,
-        shelf: Box<dyn Shelf>,
+        keeper: Keeper,
         clock: Clock,
     ) -> std::io::Result<(ArchivistFeed, Self)> {
         let (queue, inbox) = mpsc::channel();
@@ -146,7 +126,7 @@ impl ArchivistThread {
         let thread = thread::Builder::new().name("rk-archivist".to_owned()).spawn(move || {
             // It is of no importance to anybody who waits. Where the system does not let it step back, it works all the same.
             let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
-            Work { engine, dir, shelf, clock, inbox, shared: theirs, is_wrong: false }.run();
+            Work { engine, dir, keeper, clock, inbox, shared: theirs, is_wrong: false }.run();
         })?;
         // Nobody wakes it before: it is up.
         let _ = shared.thread.set(thread.thread().clone());
@@ -177,7 +157,7 @@ enum Stopped {
 struct Work {
     engine: Archivist,
     dir: ImageDir,
-    shelf: Box<dyn Shelf>,
+    keeper: Keeper,
     clock: Clock,
     inbox: Receiver<Fed>,
     shared: Arc<Shared>,
@@ -191,7 +171,7 @@ impl Work {
         let mut idle = false;
         while !self.shared.is_stopping.load(Ordering::Acquire) {
             let any = self.adopt();
-            if self.shelf.wants_image() {
+            if self.keeper.wants_image() {
                 self.engine.order();
             }
             if self.engine.is_due(self.clock.now().mono()) {
@@ -261,7 +241,7 @@ impl Work {
                 }
                 tracing::info!("{}: {items} items, {bytes} bytes, in {ms} ms", path.display());
                 self.tell();
-                self.shelf.image_finished(zxid);
+                self.keeper.image_finished(zxid);
                 return;
             }
             Err(stopped) => stopped,

@@ -17,6 +17,7 @@ use crate::ground::time::WallMillis;
 use crate::storage::appender::Placement;
 use crate::storage::recovery::Plan;
 use crate::storage::segment::{SegmentHeader, SegmentStart, file_name, number_of};
+use crate::storage::selection::{Extent, HEAD};
 
 /// Name of a segment that is being made.
 const UNFINISHED: &str = "segment.tmp";
@@ -104,9 +105,6 @@ impl LogDir {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         fs::create_dir_all(path).map_err(DiskError::new("create the directory", path))?;
         let lock = lock(path)?;
-        let unfinished = path.join(UNFINISHED);
-        if unfinished.exists() {
-            fs::remove_file(&unfinished).map_err(DiskError::new("remove", &unfinished))?;
         }
         sync_dir(path)?;
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -131,6 +129,26 @@ impl LogDir {
         }
         numbers.sort_unstable();
         Ok(numbers)
+    }
+
+    /// Removes what a crash left of a segment that was being made; yields its bytes if there was one.
+    pub fn clear_unfinished(&self) -> Result<Option<u64>, DiskError> {
+        remove_if_there(&self.path.join(UNFINISHED))
+    }
+
+    /// The beginnings of these segments.
+    pub fn extents(&self, numbers: &[u64]) -> Result<Vec<Extent>, DiskError> {
+        let mut head = Vec::with_capacity(HEAD);
+        let mut extents = Vec::with_capacity(numbers.len());
+        for &number in numbers {
+            let path = self.path.join(file_name(number));
+            let file = File::open(&path).map_err(DiskError::new("open", &path))?;
+            let bytes = file.metadata().map_err(DiskError::new("look at", &path))?.len();
+            head.clear();
+            file.take(HEAD as u64).read_to_end(&mut head).map_err(DiskError::new("read", &path))?;
+            extents.push(Extent::of(number, &head, bytes));
+        }
+        Ok(extents)
     }
 
     /// Reads one segment into `into`.
@@ -192,6 +210,10 @@ pub fn make_segment(
     pause: impl Fn(Duration),
 ) -> Result<(), DiskError> {
     let unfinished = dir.join(UNFINISHED);
+    // Not tried where it cannot succeed: the last bytes of a volume are of use to others.
+    if free_bytes(dir)? < start.size {
+        return Err(DiskError::new("create", &unfinished)(rustix::io::Errno::NOSPC.into()));
+    }
     let result = write_segment(&unfinished, start, server, created, pause);
     if let Err(error) = result {
         // What is left of it is of no use; a failure to remove it is repeated at the next start, where it is told.
@@ -219,7 +241,7 @@ fn write_segment(
         .custom_flags(OFlags::CLOEXEC.bits().cast_signed())
         .open(path)
         .map_err(DiskError::new("create", path))?;
-    let header = SegmentHeader { start, server, created }.encode();
+    let header = SegmentHeader { start, server, created, recycled: false }.encode();
     file.write_all(&header[..]).map_err(DiskError::new("write", path))?;
     let zeros = vec![0; ZEROS];
     let mut left = usize::try_from(start.size).expect("segments fit into memory") - BLOCK;
@@ -236,10 +258,35 @@ fn write_segment(
     file.sync_all().map_err(DiskError::new("sync", path))
 }
 
+/// Removes a file, durably, and yields its bytes if there was one.
+pub fn remove_if_there(path: &Path) -> Result<Option<u64>, DiskError> {
+    let bytes = match fs::metadata(path) {
+        Ok(data) => data.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(DiskError::new("look at", path)(error)),
+    };
+    fs::remove_file(path).map_err(DiskError::new("remove", path))?;
+    sync_dir(path.parent().unwrap_or(path))?;
+    Ok(Some(bytes))
+}
+
 /// Makes names in a directory durable.
 pub fn sync_dir(path: &Path) -> Result<(), DiskError> {
     let dir = File::open(path).map_err(DiskError::new("open", path))?;
     dir.sync_all().map_err(DiskError::new("sync the directory", path))
+}
+
+/// Bytes of all segments in a directory, those not yet in use among them.
+pub fn log_bytes(dir: &Path) -> Result<u64, DiskError> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir).map_err(DiskError::new("list", dir))? {
+        let entry = entry.map_err(DiskError::new("list", dir))?;
+        if entry.file_name().to_str().and_then(number_of).is_some() {
+            // One that goes just now counts for nothing.
+            bytes += entry.metadata().map_or(0, |data| data.len());
+        }
+    }
+    Ok(bytes)
 }
 
 /// Bytes free for us on the volume of `path`.

@@ -13,7 +13,7 @@ use std::thread;
 
 use rkyv::util::AlignedVec;
 
-use super::disk::{DiskError, OpenError, lock, sync_dir};
+use super::disk::{DiskError, OpenError, lock, remove_if_there, sync_dir};
 use crate::engine::archivist::load::{Assembly, LoadError, Loaded, Loader, Part};
 use crate::ground::ids::Zxid;
 use crate::ground::limits::BLOCK;
@@ -66,16 +66,13 @@ pub struct ImageDir {
 }
 
 impl ImageDir {
-    /// The directory there, which is made where it is missing, and whether an unfinished image was removed from it. It is this
-    /// process's alone from then on.
-    pub fn open(path: &Path) -> Result<(Self, bool), OpenError> {
+    /// The directory there, which is made where it is missing. It is this process's alone from then on.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
         if !path.is_dir() {
             fs::create_dir_all(path).map_err(DiskError::new("create the directory", path))?;
             sync_dir(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new(".")))?;
         }
-        let dir = Self { path: path.to_owned(), _lock: Arc::new(lock(path)?) };
-        let had_unfinished = dir.remove_unfinished()?;
-        Ok((dir, had_unfinished))
+        Ok(Self { path: path.to_owned(), _lock: Arc::new(lock(path)?) })
     }
 
     /// Where it is.
@@ -145,14 +142,9 @@ impl ImageDir {
         Ok(ImageFile { dir: self.clone(), file, path, len: 0 })
     }
 
-    /// Removes what is left of an image that was not finished; says whether there was one.
-    pub fn remove_unfinished(&self) -> Result<bool, DiskError> {
-        let path = self.path.join(UNFINISHED);
-        match fs::remove_file(&path) {
-            Ok(()) => sync_dir(&self.path).map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(DiskError::new("remove", &path)(error)),
-        }
+    /// Removes what is left of an image that was not finished.
+    pub fn remove_unfinished(&self) -> Result<(), DiskError> {
+        remove_if_there(&self.path.join(UNFINISHED)).map(|_| ())
     }
 }
 

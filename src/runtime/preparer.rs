@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -11,6 +11,8 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::disk::{self, DiskError};
 use super::mesh::Common;
+use super::pool::Pool;
+use crate::engine::sequencer::Ahead;
 use crate::ground::ids::ServerId;
 use crate::storage::segment::SegmentStart;
 
@@ -22,6 +24,8 @@ pub struct PreparerConfig {
     pub segment_size: u64,
     /// This server.
     pub server: ServerId,
+    /// Segments that are used again come before new ones.
+    pub pool: Arc<Pool>,
     /// Log size at which to say so, bytes; then at each doubling.
     pub warn_bytes: u64,
 }
@@ -40,6 +44,10 @@ struct Shared {
     made: Mutex<Made>,
     /// Set while the log waits for a segment: then the thread does not pause.
     is_urgent: AtomicBool,
+    /// Set while segments cannot be made.
+    is_failing: AtomicBool,
+    /// Segments in `made`.
+    waiting: AtomicUsize,
 }
 
 /// The sequencer's end: asks for the next segment, and gets it when it is ready.
@@ -61,7 +69,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(50);
 const AHEAD: usize = 2;
 
 /// How long the thread waits before it tries again what has failed.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+const TRY_AGAIN: Duration = Duration::from_millis(250);
 
 impl Preparer {
     /// Starts the thread. `spares` are prepared already; `active` is the segment in use.
@@ -91,11 +99,29 @@ impl Preparer {
         }
     }
 
+    /// What follows the segment in use.
+    #[must_use]
+    pub fn ahead(&self) -> Ahead {
+        if !self.ready.is_empty() || self.shared.waiting.load(Ordering::Acquire) > 0 {
+            Ahead::Ready
+        } else if self.shared.is_failing.load(Ordering::Acquire) {
+            Ahead::Nothing
+        } else {
+            Ahead::InTheMaking
+        }
+    }
+
+    /// The log waits for the next segment, or will do so soon: it is made without pauses.
+    pub fn hurry(&self) {
+        self.shared.is_urgent.store(true, Ordering::Release);
+    }
+
     /// The next segment, if one is ready. An error says that there is none, and that making one has failed.
     pub fn take(&mut self) -> Result<Option<SegmentStart>, DiskError> {
         if self.ready.is_empty() {
             let mut made = self.shared.made.lock().unwrap_or_else(PoisonError::into_inner);
             self.ordered -= made.segments.len();
+            self.shared.waiting.store(0, Ordering::Release);
             self.ready.append(&mut made.segments);
             if self.ready.is_empty()
                 && let Some(failure) = made.failure.take()
@@ -126,25 +152,28 @@ fn work(config: &PreparerConfig, inbox: &Receiver<u64>, clock: Clock, shared: &S
         while let Some(&number) = orders.front() {
             let result = prepare(config, number, clock, &shared.is_urgent);
             if !is_told {
-                tell_of_size(config, number, &mut warn_at);
+                tell_of_size(config, &mut warn_at);
             }
             let mut made = shared.made.lock().unwrap_or_else(PoisonError::into_inner);
             match result {
                 Ok(segment) => {
                     orders.pop_front();
                     made.segments.push_back(segment);
+                    shared.waiting.store(made.segments.len(), Ordering::Release);
                     made.failure = None;
+                    shared.is_failing.store(false, Ordering::Release);
                     is_told = false;
                     common.ring_sequencer();
                 }
                 Err(error) => {
                     if !is_told {
                         tracing::error!(
-                            "{error}: the server stops when the segments that are ready are full, unless this is mended"
+                            "{error}: writes are refused when the segments that are ready are full, unless this is mended"
                         );
                     }
                     is_told = true;
                     made.failure = Some(error);
+                    shared.is_failing.store(true, Ordering::Release);
                     common.ring_sequencer();
                     break;
                 }
@@ -161,6 +190,9 @@ pub fn salt() -> std::io::Result<u64> {
 fn prepare(config: &PreparerConfig, number: u64, clock: Clock, urgent: &AtomicBool) -> Result<SegmentStart, DiskError> {
     let salt = salt().map_err(|source| DiskError::random(&config.dir, source))?;
     let start = SegmentStart { number, salt, size: config.segment_size };
+    if config.pool.make(start, config.server, clock.now().wall)? {
+        return Ok(start);
+    }
     // Zeros share the drive with the log's flushes, so the drive is left alone for most of the time.
     let pause = |took: Duration| {
         if !urgent.load(Ordering::Acquire) {
@@ -171,11 +203,11 @@ fn prepare(config: &PreparerConfig, number: u64, clock: Clock, urgent: &AtomicBo
     Ok(start)
 }
 
-fn tell_of_size(config: &PreparerConfig, number: u64, warn_at: &mut u64) {
-    let size = number * config.segment_size;
+fn tell_of_size(config: &PreparerConfig, warn_at: &mut u64) {
+    let size = disk::log_bytes(&config.dir).unwrap_or(0);
     if size >= *warn_at {
         tracing::warn!(
-            "the log in {} has grown to {} MiB; it is kept whole until this release's successor makes images of it",
+            "the log in {} has grown to {} MiB; what images make superfluous is removed, see autopurge.snapRetainCount and retain.bytes",
             config.dir.display(),
             size >> 20
         );
@@ -185,7 +217,7 @@ fn tell_of_size(config: &PreparerConfig, number: u64, warn_at: &mut u64) {
         && free < 8 * config.segment_size
     {
         tracing::warn!(
-            "only {} MiB are free in {}: make room, or the server stops when the log is full",
+            "only {} MiB are free in {}: make room, or writes are refused when the log is full",
             free >> 20,
             config.dir.display()
         );

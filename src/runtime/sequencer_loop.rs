@@ -13,11 +13,13 @@ use glommio::timer::Timer;
 use super::clock::Clock;
 use super::cores::{Breath, Mates, Tick};
 use super::disk::{DiskError, FlushMethod, SegmentFile};
+use super::keeper::Keeper;
 use super::mesh::SequencerPort;
 use super::preparer::Preparer;
 use crate::engine::message::Inward;
-use crate::engine::sequencer::Sequencer;
+use crate::engine::sequencer::{Ahead, Sequencer};
 use crate::ground::time::Now;
+use crate::storage::selection::Begin;
 
 /// Messages taken from one shard before the next is heard.
 const MESSAGES_A_TURN: usize = 64;
@@ -40,6 +42,8 @@ pub struct SequencerSetup {
     pub segment: u64,
     /// Makes the next ones.
     pub preparer: Preparer,
+    /// Told of what is durable, and of each segment begun.
+    pub keeper: Keeper,
     /// How batches are made durable.
     pub method: FlushMethod,
     /// Flushes slower than this are told, ms.
@@ -54,24 +58,41 @@ struct Loop {
     engine: Sequencer,
     port: SequencerPort,
     preparer: Preparer,
+    keeper: Keeper,
     clock: Clock,
     writes: Vec<(u64, Write)>,
     /// A message that was not used up, and how far it was: per shard.
     begun: Vec<Option<(Inward, usize)>>,
     turn_from: usize,
     warn_ms: FlushWarnMs,
+    dir: PathBuf,
+    /// Writes are refused, and it has been told.
+    is_declining: bool,
 }
 
 /// Runs until the server stops and everything is durable. A failed write of the log ends the process.
 pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
-    let SequencerSetup { engine, mut port, dir, segment, preparer, method, warn_ms, clock } = setup;
+    let SequencerSetup { engine, mut port, dir, segment, preparer, keeper, method, warn_ms, clock } = setup;
     let breath = Breath::new().unwrap_or_else(|error| fatal(&format!("no descriptor for the sequencer: {error}")));
     let mut file = SegmentFile::open(&dir, segment, method).await.unwrap_or_else(|error| fatal(&error.to_string()));
     let begun = port.inboxes().map(|_| None).collect();
-    let mut this = Loop { engine, port, preparer, clock, writes: Vec::new(), begun, turn_from: 0, warn_ms };
+    let mut this = Loop {
+        engine,
+        port,
+        preparer,
+        keeper,
+        clock,
+        writes: Vec::new(),
+        begun,
+        turn_from: 0,
+        warn_ms,
+        dir: dir.clone(),
+        is_declining: false,
+    };
     let mut busy_turns = 0;
     loop {
         let mut progress = poll_fn(|cx| Poll::Ready(this.finish_writes(cx))).await;
+        this.look_ahead();
         progress |= this.take_messages();
         let now = this.clock.now();
         this.let_expire(now);
@@ -82,6 +103,8 @@ pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
                     Ok(Some(next)) => {
                         file =
                             SegmentFile::open(&dir, next.number, method).await.unwrap_or_else(|error| fatal(&error.to_string()));
+                        let at = this.engine.log_position();
+                        this.keeper.rolled(next.number, Begin { after: at.last, sequence: at.sequence }, next.size);
                         this.engine.roll(next);
                     }
                     Ok(None) => break,
@@ -122,7 +145,7 @@ impl Loop {
     /// Polls the writes in flight; returns whether one has finished.
     fn finish_writes(&mut self, cx: &mut Context<'_>) -> bool {
         let before = self.writes.len();
-        let Self { writes, engine, clock, warn_ms, .. } = self;
+        let Self { writes, engine, keeper, clock, warn_ms, .. } = self;
         writes.retain_mut(|(since, write)| match write.as_mut().poll(cx) {
             Poll::Pending => true,
             Poll::Ready(Ok(sequence)) => {
@@ -131,12 +154,35 @@ impl Loop {
                 if took_ms >= *warn_ms {
                     tracing::warn!("a flush of the log took {took_ms} ms: the drive, or what else uses it, is slow");
                 }
-                engine.flushed(sequence, now);
+                engine.flushed(sequence);
+                keeper.durable(engine.delivered());
                 false
             }
             Poll::Ready(Err(error)) => fatal(&format!("{error}: stopping, acknowledged data is intact")),
         });
         self.writes.len() < before
+    }
+
+    /// Tells the engine whether the log can go on after the segment in use, and the operator where it refuses writes.
+    fn look_ahead(&mut self) {
+        let ahead = self.preparer.ahead();
+        self.engine.set_ahead(ahead);
+        if ahead != Ahead::Ready && self.engine.is_nearly_full() {
+            self.preparer.hurry();
+        }
+        let declines = self.engine.declines();
+        if declines != std::mem::replace(&mut self.is_declining, declines) {
+            if !declines {
+                tracing::warn!("the log has room again: writes are taken");
+            } else {
+                tracing::error!(
+                    "the log cannot grow and is full but for what sessions need: writes are REFUSED (code -1) from zxid {} on, reads are \
+                     served; make room in {}, and writes are taken again without a restart",
+                    self.engine.log_position().last,
+                    self.dir.display()
+                );
+            }
+        }
     }
 
     /// Takes what the shards have sent, while the batch has room, one shard after the other in turns.

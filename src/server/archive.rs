@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::config::settings::ServerConfig;
+use super::recover::IMAGES;
 use crate::engine::archivist::load::Loaded;
 use crate::engine::archivist::policy::Policy;
 use crate::engine::archivist::{Archivist, Start};
@@ -39,10 +40,7 @@ pub fn newest(config: &ServerConfig, seeds: [u64; 4]) -> Result<Newest, String> 
     if !config.data_dir_autocreate && !config.data_dir.is_dir() {
         return Err(format!("{} is not there, and datadir.autocreate=false", config.data_dir.display()));
     }
-    let (dir, had_unfinished) = ImageDir::open(&config.data_dir.join("images")).map_err(|error| error.to_string())?;
-    if had_unfinished {
-        tracing::info!("removed an unfinished snapshot from {}", dir.path().display());
-    }
+    let dir = ImageDir::open(&config.data_dir.join(IMAGES)).map_err(|error| error.to_string())?;
     let mut damaged = Vec::new();
     for zxid in dir.list().map_err(|error| error.to_string())? {
         let began = Instant::now();

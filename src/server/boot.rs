@@ -25,10 +25,11 @@ use crate::engine::sequencer::{FlushKnobs, Sequencer};
 use crate::engine::shard::{Shard, ShardConfig, Words};
 use crate::ground::ids::{ServerId, ShardId};
 use crate::runtime::acceptor::{Acceptor, Doorway, Inbox};
-use crate::runtime::archivist_loop::{ArchivistThread, KeepAll};
+use crate::runtime::archivist_loop::ArchivistThread;
 use crate::runtime::clock::Clock;
 use crate::runtime::cores::{self, Executor, Heartbeat, Mates, SmallPages, Tick};
 use crate::runtime::disk::{FlushMethod, LogDir};
+use crate::runtime::keeper::{KeeperConfig, KeeperThread};
 use crate::runtime::mesh::{self, Common};
 use crate::runtime::preparer::{Preparer, PreparerConfig};
 use crate::runtime::sequencer_loop::{self, SequencerSetup};
@@ -72,6 +73,7 @@ struct Running {
     acceptor: Acceptor,
     archivist: ArchivistThread,
     common: Arc<Common>,
+    keeper: KeeperThread,
 }
 
 fn run(config: &ServerConfig) -> Result<(), Failed> {
@@ -130,25 +132,36 @@ fn start(
     (listener, address): (TcpListener, SocketAddr),
 ) -> Result<Running, Failed> {
     let now = clock.now();
-    let Recovered { restored, position, spares, mut since } = recovered;
+    let Recovered { restored, position, spares, segments, cabinet, pool, mut since } = recovered;
     let zxid = restored.last;
     // One a shard, and the archivist's.
     let mut views = archive::views(restored.ledger.tree().view(), plan.shards + 1);
     let (mut sequencer_port, shard_ports) = mesh::mesh(plan.shards, zxid);
     let archivist = views.pop().map(|view| archive::archivist(config, &mut since, view, zxid, seeds[0] ^ now.micros));
     let archivist = archivist.expect("one more than shards were made");
-    let (feed, archivist) = ArchivistThread::start(archivist, since.dir, Box::new(KeepAll), clock)
-        .map_err(|error| format!("cannot start a thread: {error}"))?;
-    sequencer_port.feed(feed);
     let common = Arc::clone(sequencer_port.common());
     let preparer_config = PreparerConfig {
         dir: dir.path().to_owned(),
         segment_size: config.segment_bytes,
         server: config.my_id,
+        pool: Arc::clone(&pool),
         warn_bytes: if config.log_warn_bytes == 0 { u64::MAX } else { config.log_warn_bytes },
     };
     let preparer = Preparer::start(preparer_config, position.segment.number, spares, clock, Arc::clone(&common))
         .map_err(|error| format!("cannot start a thread: {error}"))?;
+    let keeper_config = KeeperConfig {
+        dir: dir.path().to_owned(),
+        images: config.data_dir.join(recover::IMAGES),
+        policy: config.retain,
+        scrub: (config.scrub_interval_s > 0).then(|| Duration::from_secs(config.scrub_interval_s)),
+        is_flushed: config.flush.method != Configured::None,
+        pool,
+    };
+    let (keeper, keeper_thread) = KeeperThread::start(keeper_config, cabinet, segments, since.image)
+        .map_err(|error| format!("cannot start a thread: {error}"))?;
+    let (feed, archivist) = ArchivistThread::start(archivist, since.dir, keeper.clone(), clock)
+        .map_err(|error| format!("cannot start a thread: {error}"))?;
+    sequencer_port.feed(feed);
     let knobs = FlushKnobs {
         flights: config.flush.flights,
         linger_us: config.flush.linger_micros,
@@ -164,6 +177,7 @@ fn start(
         dir: dir.path().to_owned(),
         segment: position.segment.number,
         preparer,
+        keeper,
         method: match config.flush.method {
             Configured::Dsync => FlushMethod::Dsync,
             Configured::Fdatasync => FlushMethod::Fdatasync,
@@ -215,7 +229,7 @@ fn start(
     }
     let acceptor = Acceptor::start(listener, doorway, inboxes, Arc::clone(&common))
         .map_err(|error| format!("cannot accept clients: {error}"))?;
-    Ok(Running { executors, heartbeats, acceptor, archivist, common })
+    Ok(Running { executors, heartbeats, acceptor, archivist, common, keeper: keeper_thread })
 }
 
 /// Starts one executor with its tick and the loops that live there.
@@ -368,7 +382,7 @@ fn watch(signals: &Receiver<i32>, heartbeats: &[Heartbeat]) {
 
 /// Stops accepting, lets clients have their answers, makes the log's end durable.
 fn stop(running: Running) {
-    let Running { executors, acceptor, archivist, common, .. } = running;
+    let Running { executors, acceptor, archivist, common, keeper, .. } = running;
     let deadline = Instant::now() + STOP_WITHIN;
     acceptor.stop();
     archivist.begin_stop();
@@ -381,6 +395,7 @@ fn stop(running: Running) {
             }
         }
         archivist.stop();
+        keeper.stop();
         // Nobody listens any more where the deadline has passed.
         let _ = done.send(());
     });

@@ -2,18 +2,30 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::archive::{self, Newest, Since};
-use super::config::settings::ServerConfig;
+use super::config::settings::{FlushMethod, ServerConfig};
 use crate::auth::AuthConfig;
 use crate::engine::sequencer::{Restore, Restored};
 use crate::ground::ids::Zxid;
+use crate::ground::limits::BLOCK;
 use crate::runtime::clock::Clock;
-use crate::runtime::disk::LogDir;
+use crate::runtime::disk::{LogDir, remove_if_there};
+use crate::runtime::papers::{Cabinet, PaperBytes};
+use crate::runtime::pool::Pool;
 use crate::runtime::preparer;
 use crate::storage::appender::Position;
-use crate::storage::recovery::{Recovery, Start};
-use crate::storage::segment::SegmentStart;
+use crate::storage::image::UNFINISHED;
+use crate::storage::manifest::Manifest;
+use crate::storage::papers::{self, Papers};
+use crate::storage::promise::Promise;
+use crate::storage::recovery::{Known, Recovery, Start};
+use crate::storage::segment::{SegmentStart, file_name};
+use crate::storage::selection::{Begin, Extent, Selection};
+
+/// Directory of the images, in the data directory.
+pub const IMAGES: &str = "images";
 
 /// What boot goes on with.
 pub struct Recovered {
@@ -23,6 +35,12 @@ pub struct Recovered {
     pub position: Position,
     /// Segments made ahead by an earlier run.
     pub spares: Vec<SegmentStart>,
+    /// Segments of the log, the one that is continued last.
+    pub segments: Vec<Extent>,
+    /// Manifest, promise and watermark, which say what is true now.
+    pub cabinet: Cabinet,
+    /// Segment files to be used again.
+    pub pool: Arc<Pool>,
     /// Where the archivist begins.
     pub since: Since,
 }
@@ -67,24 +85,39 @@ pub fn recover(
     seeds: [u64; 4],
     clock: Clock,
 ) -> Result<Recovered, String> {
+    let located = |line: &dyn fmt::Display| format!("{line} (in {})", dir.path().display());
+    let found = PaperBytes::read(dir.path()).map_err(to_line)?;
+    let papers = papers::judge(found.files(), config.my_id).map_err(|refusal| located(&refusal))?;
+    let extents = dir.extents(&dir.segments().map_err(to_line)?).map_err(to_line)?;
     let mut newest = archive::newest(config, seeds)?;
     let (mut restore, image) = restore_from(&mut newest, config, seeds);
-    let mut recovery = Recovery::new();
+    let manifest = papers.as_ref().map(|papers| papers.manifest.said);
+    let selection =
+        Selection::of(&extents, manifest.map_or(0, |said| said.oldest), image).map_err(|refusal| located(&refusal))?;
+    let mut recovery = Recovery::knowing(Known {
+        durable: papers.as_ref().map_or(Zxid::ZERO, Papers::durable),
+        image,
+        newest: manifest.map_or(Zxid::ZERO, |said| said.image),
+    });
     let mut bytes = Vec::new();
     let mut progress = Progress::new(clock);
-    let segments = dir.segments().map_err(to_line)?;
-    for (i, &number) in segments.iter().enumerate() {
+    for (i, &Extent { number, .. }) in selection.read.iter().enumerate() {
         dir.read(number, &mut bytes).map_err(to_line)?;
         recovery
             .segment(number, &bytes, |record| restore.take(record.bytes))
-            .map_err(|stop| format!("{stop} (in {}){}", dir.path().display(), newest.told()))?;
-        progress.tell(i + 1, segments.len(), restore.transactions(), recovery.last());
+            .map_err(|stop| format!("{}{}", located(&stop), newest.told()))?;
+        progress.tell(i + 1, selection.read.len(), restore.transactions(), recovery.last());
     }
     drop(bytes);
     newest.judge(image, restore.last(), restore.transactions())?;
-    let plan = recovery.finish().map_err(|refusal| format!("{refusal} (in {})", dir.path().display()))?;
-    for line in &plan.warnings {
-        tracing::warn!("{line} (in {})", dir.path().display());
+    let plan = recovery.finish().map_err(|refusal| located(&refusal))?;
+    let last = plan.last.max(image);
+    if let Some(papers) = &papers {
+        papers.allow(last).map_err(|refusal| located(&refusal))?;
+    }
+    // Nothing was changed so far: a start that is refused leaves the directory as it was.
+    for line in papers.iter().flat_map(|papers| &papers.warnings).chain(&plan.warnings) {
+        tracing::warn!("{}", located(line));
     }
     dir.carry_out(&plan).map_err(to_line)?;
     let mut spares = plan.spares;
@@ -106,12 +139,68 @@ pub fn recover(
         dir.remove(stray.number).map_err(to_line)?;
     }
     let replayed = (restore.transactions(), restore.bytes());
+    clear(dir, &config.data_dir.join(IMAGES), last)?;
+    let pool = Pool::open(dir.path().to_owned(), config.segment_bytes).map_err(to_line)?;
+    let segments = in_use(&selection, &position);
+    let oldest = segments.first().map_or(position.segment.number, |first| first.number);
+    let cabinet = Cabinet::establish(
+        dir.path(),
+        papers.as_ref(),
+        manifest.map_or(Manifest { server: config.my_id, ensemble: 0, oldest, image }, |said| Manifest {
+            image: said.image.max(image),
+            ..said
+        }),
+        Promise::alone(papers.as_ref().map(|papers| papers.promise.said), last),
+        // What is not flushed is not vouched for.
+        if config.flush.method == FlushMethod::None { Zxid::ZERO } else { plan.last },
+    )
+    .map_err(to_line)?;
+    for &number in &selection.leftovers {
+        tracing::warn!(
+            "{}",
+            located(&format!(
+                "removing leftover segment {}, from offset 0: an image holds what it held, up to zxid {} and beyond; nothing to be done",
+                file_name(number),
+                segments.first().and_then(|first| first.begin).map_or(image, |begin| begin.after)
+            ))
+        );
+    }
+    pool.free(&selection.leftovers).map_err(to_line)?;
     let (restored, orphans) = restore.finish(auth, clock.now().mono());
     for session in orphans {
         tracing::warn!("session {session} has ephemerals in the log but was closed there; they stay until they are deleted");
     }
     let since = archive::since(newest, image, replayed, &restored);
-    Ok(Recovered { restored, position, spares, since })
+    Ok(Recovered { restored, position, spares, segments, cabinet, pool: Arc::new(pool), since })
+}
+
+/// Removes what a crash left half made.
+fn clear(dir: &LogDir, images: &Path, last: Zxid) -> Result<(), String> {
+    let unfinished = images.join(UNFINISHED);
+    let found = [
+        ("segment", dir.path().join("segment.tmp"), dir.clear_unfinished().map_err(to_line)?),
+        ("image", unfinished.clone(), remove_if_there(&unfinished).map_err(to_line)?),
+    ];
+    for (what, path, bytes) in found {
+        if let Some(bytes) = bytes {
+            let path = path.display();
+            tracing::info!(
+                "removing unfinished {what} ({path}), {bytes} bytes from offset 0, after zxid {last}; nothing to be done"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The segments that hold the log, as they are once the plan was carried out.
+fn in_use(selection: &Selection, position: &Position) -> Vec<Extent> {
+    let active = position.segment.number;
+    let before = selection.kept.iter().chain(&selection.read).filter(|extent| extent.number < active).copied();
+    let found = selection.read.iter().find(|extent| extent.number == active).and_then(|extent| extent.begin);
+    // Where nothing is left of what its beginning held, it begins with what comes next.
+    let begin = found.filter(|_| position.offset > BLOCK as u64);
+    let begin = begin.unwrap_or(Begin { after: position.last, sequence: position.sequence });
+    before.chain([Extent { number: active, begin: Some(begin), bytes: position.segment.size }]).collect()
 }
 
 fn to_line(error: impl fmt::Display) -> String {

@@ -4,7 +4,7 @@ use crate::ground::ids::Zxid;
 use crate::ground::limits::BLOCK;
 
 use super::appender::Position;
-use super::batch::{BATCH_VERSION, Records};
+use super::batch::{BATCH_VERSION, BatchHeader, Records};
 use super::block::round_down;
 use super::refusal::{Refusal, Stop};
 use super::scanner::{Bad, Batch, Reason, read, survey};
@@ -77,6 +77,17 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
+/// What is known of a log from elsewhere, before it is read.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Known {
+    /// It was durable up to here (the watermark).
+    pub durable: Zxid,
+    /// The image that it is read after; zero for none. Batches that end at or before it are not visited.
+    pub image: Zxid,
+    /// The newest image of the manifest: image and log must lead this far.
+    pub newest: Zxid,
+}
+
 /// One segment as it was found.
 #[derive(Debug)]
 struct Seen {
@@ -89,7 +100,7 @@ struct Seen {
     good: Option<Zxid>,
     /// Byte after its last good batch, or after its header.
     end: u64,
-    /// What is not zero from `end` on.
+    /// What is not zero from `end` on; in a recycled segment, what is of its present use.
     dirty: Option<(u64, u64)>,
 }
 
@@ -139,6 +150,10 @@ pub struct Recovery {
     /// Highest durable mark known from anywhere.
     durable: Zxid,
     intact_after: u64,
+    /// Present where the log is checked against an image and a manifest.
+    known: Option<Known>,
+    /// How far image and visited batches lead without a gap.
+    reached: Zxid,
     warnings: Vec<String>,
 }
 
@@ -164,8 +179,21 @@ impl Recovery {
             committed: Zxid::ZERO,
             durable: Zxid::ZERO,
             intact_after: 0,
+            known: None,
+            reached: Zxid::ZERO,
             warnings: Vec::new(),
         }
+    }
+
+    /// As [`new`](Self::new), and what is known from elsewhere is held against the log: that it follows the image without a gap,
+    /// or begins at the beginning where there is none, and that nothing is missing at either end.
+    #[must_use]
+    pub const fn knowing(known: Known) -> Self {
+        let mut recovery = Self::new();
+        recovery.durable = known.durable;
+        recovery.reached = known.image;
+        recovery.known = Some(known);
+        recovery
     }
 
     /// As [`new`](Self::new), knowing from elsewhere (a watermark kept beside the log) that this log was durable up to `zxid`:
@@ -202,8 +230,12 @@ impl Recovery {
                 self.raise(Refusal::Missing { segment: before + 1, good: self.last });
             }
         }
+        let mut recycled = false;
         let start = match SegmentHeader::decode(number, file) {
-            Ok(header) => Ok(header.start),
+            Ok(header) => {
+                recycled = header.recycled;
+                Ok(header.start)
+            }
             Err(HeaderError::Newer(version)) => return Err(self.newer(number, 0, version, FORMAT).into()),
             Err(error) => {
                 self.raise(Refusal::Header { segment: number, error, good: self.last });
@@ -252,7 +284,8 @@ impl Recovery {
         }
         self.intact_after += rest.intact;
         self.durable = self.durable.max(rest.durable);
-        seen.dirty = rest.dirty.map(|range| (range.start as u64, range.end as u64));
+        let dirty = if recycled { rest.ours } else { rest.dirty };
+        seen.dirty = dirty.map(|range| (range.start as u64, range.end as u64));
         if self.stopped.is_none_or(|stopped| stopped.tail_blank && seen.dirty.is_some()) {
             let reason = bad.map_or(Reason::Unreadable, |bad| bad.reason);
             let range = bad.and_then(|bad| bad.header).map(|header| (header.first, header.last));
@@ -296,6 +329,25 @@ impl Recovery {
         if rises && header.sequence < u64::MAX { Ok(batch) } else { bad(Reason::Order) }
     }
 
+    /// Whether the records of the next batch are to be visited; refused if others are missing before them.
+    fn joins(&mut self, segment: u64, offset: u64, header: &BatchHeader) -> Result<bool, Refusal> {
+        let Some(known) = self.known else { return Ok(true) };
+        let (first, good, image) = (header.first, self.reached, known.image);
+        if self.walk == Walk::Fresh && image == Zxid::ZERO && header.sequence != 1 {
+            return Err(Refusal::Unrooted { segment, offset, first });
+        }
+        if header.count == 0 || header.last <= good {
+            return Ok(false);
+        }
+        // An epoch's first transaction may follow any of an older one; else they are counted one by one.
+        let follows = first <= good || good.next() == Some(first) || (first.epoch() > good.epoch() && first.counter() <= 1);
+        if !follows {
+            return Err(Refusal::Gap { image, good, segment, offset, first });
+        }
+        self.reached = header.last;
+        Ok(true)
+    }
+
     fn accept<E>(
         &mut self,
         segment: u64,
@@ -305,7 +357,8 @@ impl Recovery {
     ) -> Result<(), Stop<E>> {
         let header = &batch.header;
         let (first, last, offset) = (header.first, header.last, offset as u64);
-        for (index, bytes) in (0..).zip(Records::new(batch.payload)) {
+        let visits = self.joins(segment, offset, header)?;
+        for (index, bytes) in (0..).zip(Records::new(batch.payload)).take_while(|_| visits) {
             let bytes = bytes.expect("the scanner has counted the records");
             visit(Record { segment, offset, index, first, last, bytes }).map_err(|source| Stop::Record {
                 segment,
@@ -327,8 +380,13 @@ impl Recovery {
 
     /// The plan, or the refusal if transactions that were durable are missing.
     pub fn finish(mut self) -> Result<Plan, Refusal> {
-        if self.durable > self.last {
+        let known = self.known.unwrap_or_default();
+        // What an image holds is not lost with the log.
+        if self.durable > self.last.max(known.image) {
             return Err(self.damaged());
+        }
+        if self.reached < known.newest {
+            return Err(Refusal::Behind { newest: known.newest, image: known.image, reached: self.reached });
         }
         // The log is appended to where the good prefix ends, or at the beginning of a first segment that holds nothing.
         let active = self.seen.iter().rposition(|seen| seen.good.is_some());
@@ -359,13 +417,21 @@ impl Recovery {
                 });
                 erase(seen, start, &mut plan);
             } else if self.gap.is_some_and(|gap| seen.number >= gap) {
-                plan.warnings.push(format!("removing leftover segment {}", file_name(seen.number)));
+                plan.warnings.push(format!(
+                    "removing leftover segment {}, which holds nothing from offset 4096 on and does not follow zxid {}; nothing to be done",
+                    file_name(seen.number),
+                    self.last
+                ));
                 plan.remove.push(seen.number);
             } else if let Some(start) = seen.start.ok().filter(|_| !seen.short()) {
                 erase(seen, start, &mut plan);
                 plan.spares.push(start);
             } else {
-                plan.warnings.push(format!("recreated segment {}: its making was interrupted", file_name(seen.number)));
+                plan.warnings.push(format!(
+                    "recreated segment {}: its making was interrupted at offset 0, after zxid {}; nothing to be done",
+                    file_name(seen.number),
+                    self.last
+                ));
                 plan.recreate.push(seen.number);
             }
             let unsynced = seen.good.is_some_and(|last| last > self.durable);
@@ -396,9 +462,13 @@ impl Recovery {
         let stopped = self.stopped.filter(|stopped| stopped.reason != Reason::OldBytes || self.intact_after > 0)?;
         let bytes: u64 = plan.erase.iter().map(|range| range.len).sum();
         let clean = stopped.tail_blank || bytes == 0;
+        let image = self.known.unwrap_or_default().image;
+        // Damage to what was durable is not refused where the image holds it.
+        let dropped = if self.durable > self.last { format!("held by image {image}") } else { "never acknowledged".to_owned() };
         (!clean).then(|| {
             format!(
-                "{} tail torn at offset {} after zxid {} ({}): dropped {bytes} bytes never acknowledged, {} batches among them",
+                "{} tail torn at offset {} after zxid {} ({}): dropped {bytes} bytes {dropped}, {} batches among them; \
+                 nothing to be done",
                 file_name(stopped.segment),
                 stopped.offset,
                 self.last,
@@ -464,7 +534,7 @@ mod tests {
 
     fn blank(number: u64) -> Vec<u8> {
         let mut file = vec![0; BLOCKS * BLOCK];
-        let header = SegmentHeader { start: start(number), server: ServerId(1), created: WallMillis(0) };
+        let header = SegmentHeader { start: start(number), server: ServerId(1), created: WallMillis(0), recycled: false };
         file[..BLOCK].copy_from_slice(&header.encode()[..]);
         file
     }
@@ -610,7 +680,7 @@ mod tests {
         assert_eq!(plan.erase, [EraseRange { segment: 1, offset: 3 * BLOCK as u64, len: BLOCK as u64 }]);
         assert_eq!(plan.sync, [1]);
         let line = "log.0000000000000001 tail torn at offset 12288 after zxid 0x2 (the records do not match their checksum): \
-                    dropped 4096 bytes never acknowledged, 0 batches among them";
+                    dropped 4096 bytes never acknowledged, 0 batches among them; nothing to be done";
         assert_eq!(plan.warnings, [line]);
     }
 
@@ -723,7 +793,7 @@ mod tests {
         spare.add_flushed(2).files.extend([(3, blank(3)), (u64::MAX, blank(u64::MAX))]);
         let plan = spare.recover().1.unwrap();
         assert_eq!((plan.remove, plan.spares), (vec![3, u64::MAX], vec![]));
-        assert_eq!(plan.warnings[0], "removing leftover segment log.0000000000000003");
+        assert!(plan.warnings[0].starts_with("removing leftover segment log.0000000000000003, which holds nothing"));
     }
 
     #[test]
@@ -761,10 +831,10 @@ mod tests {
         let mut log = Log::new();
         log.add_flushed(5);
         let file = log.files.get_mut(&2).unwrap();
-        file[11] = 2;
+        file[11] = 3;
         let crc = crc32fast::hash(&file[..BLOCK - 4]);
         file[BLOCK - 4..BLOCK].copy_from_slice(&crc.to_be_bytes());
-        let refused = Refusal::Newer { segment: 2, offset: 0, version: 2, known: FORMAT, good: Zxid(4) };
+        let refused = Refusal::Newer { segment: 2, offset: 0, version: 3, known: FORMAT, good: Zxid(4) };
         assert_eq!(log.recover(), (up_to(4), Err(refused)));
         for hit in [2, 4] {
             let mut log = Log::new();

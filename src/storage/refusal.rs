@@ -58,6 +58,52 @@ pub enum Refusal {
         /// Last zxid of the good prefix.
         good: Zxid,
     },
+    /// There is no image to begin from, and the log does not begin at the beginning (row 12).
+    #[error(
+        "no usable image and {} starts at zxid {first} at offset {offset}: put an image or the older segments back from a copy, \
+         or keep the files and rejoin from the ensemble as a new server",
+        file_name(*segment)
+    )]
+    Unrooted {
+        /// Segment number.
+        segment: u64,
+        /// Byte of its first batch.
+        offset: u64,
+        /// First zxid there.
+        first: Zxid,
+    },
+    /// Transactions between the image, or what was read after it, and the next ones in the log are nowhere (row 13).
+    #[error(
+        "gap between zxid {good} (image {image}) and zxid {first}, where {} goes on at offset {offset}: put a newer image or the \
+         missing segments back from a copy, or keep the files and rejoin from the ensemble as a new server",
+        file_name(*segment)
+    )]
+    Gap {
+        /// The image; zero for none.
+        image: Zxid,
+        /// Last zxid before the gap.
+        good: Zxid,
+        /// Segment number.
+        segment: u64,
+        /// Byte of the batch behind the gap.
+        offset: u64,
+        /// First zxid behind the gap.
+        first: Zxid,
+    },
+    /// The newest image that the manifest names cannot be used, and the log does not lead as far (rows 6 and 11).
+    #[error(
+        "image.{:016x} is missing or damaged from offset 0 on, and image {image} with the log leads to zxid {reached} only: put the \
+         image back from a copy, or keep the files and rejoin from the ensemble as a new server",
+        newest.0
+    )]
+    Behind {
+        /// The image named.
+        newest: Zxid,
+        /// The image used; zero for none.
+        image: Zxid,
+        /// How far image and log lead.
+        reached: Zxid,
+    },
     /// A later release wrote this (row 21). Nothing was changed.
     #[error(
         "{} has format version {version} at offset {offset}, this release reads up to {known} (good up to {good}): start the \
@@ -132,6 +178,22 @@ mod tests {
             assert!(!line.contains('\n') && !line.contains("  "), "{line}");
         }
         assert!(lines[0].contains("offset 8192") && lines[0].contains("0x11..0x12") && lines[0].contains("3 later"));
+        let image = Zxid(0x9);
+        let lines = [
+            Refusal::Unrooted { segment: 2, offset: 8192, first: good },
+            Refusal::Gap { image, good: image, segment: 2, offset: 8192, first: good },
+            Refusal::Behind { newest: Zxid(0x20), image, reached: good },
+        ]
+        .map(|refusal| refusal.to_string());
+        for line in &lines {
+            assert!(
+                line.contains("0x10") && line.contains("offset") && line.contains("rejoin") && !line.contains("  "),
+                "{line}"
+            );
+        }
+        assert!(lines[0].starts_with("no usable image and log.0000000000000002 starts at zxid 0x10 at offset 8192"));
+        assert!(lines[1].starts_with("gap between zxid 0x9 (image 0x9) and zxid 0x10, where log.0000000000000002"));
+        assert!(lines[2].starts_with("image.0000000000000020 is missing or damaged"));
         let stop = Stop::Record {
             segment: 2,
             offset: 4096,

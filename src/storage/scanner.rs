@@ -7,7 +7,7 @@ use crate::ground::ids::Zxid;
 use crate::ground::limits::BLOCK;
 
 use super::batch::{BATCH_HEADER, BatchError, BatchHeader, Records};
-use super::block::{dirty, is_zero};
+use super::block::{dirty, is_zero, round_up};
 
 /// Why the run of good batches ends at a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,6 +105,8 @@ pub fn read(bytes: &[u8], salt: Option<u64>, offset: usize) -> Result<Batch<'_>,
 pub struct Survey {
     /// The whole blocks outside which everything is zero.
     pub dirty: Option<Range<usize>>,
+    /// The whole blocks outside which no readable header of this use of the segment lies, with the bytes their batches claim.
+    pub ours: Option<Range<usize>>,
     /// Readable batch headers with at least the sequence asked for.
     pub headers: u64,
     /// Those of them whose records are intact too.
@@ -131,6 +133,11 @@ pub fn survey(bytes: &[u8], salt: Option<u64>, from: usize, sequence: u64) -> Su
         match BatchHeader::decode(head) {
             Ok((header, _)) if salt.is_none_or(|salt| salt == header.salt) => {
                 let counts = header.sequence >= sequence;
+                // What it claims may be a lie; it ends with the file at the latest.
+                let claimed = usize::try_from(header.framed_len()).unwrap_or(usize::MAX);
+                let end = offset.saturating_add(claimed).min(round_up(bytes.len()));
+                let before = found.ours.take().unwrap_or(offset..end);
+                found.ours = Some(before.start..before.end.max(end));
                 found.headers += u64::from(counts);
                 if counts || salt.is_some() {
                     found.durable = found.durable.max(header.durable);
@@ -205,9 +212,15 @@ mod tests {
         let all = survey(&bytes, Some(SALT), BLOCK, 1);
         assert_eq!((all.headers, all.intact, all.durable), (4, 3, Zxid(3)));
         assert_eq!(all.dirty, Some(BLOCK..8 * BLOCK));
+        assert_eq!(all.ours, all.dirty);
+        bytes[9 * BLOCK + 7] = 1;
+        let strange = survey(&bytes, Some(SALT), BLOCK, 1);
+        assert_eq!((strange.dirty, strange.ours), (Some(BLOCK..10 * BLOCK), all.ours));
+        bytes[9 * BLOCK + 7] = 0;
         let later = survey(&bytes, Some(SALT), 2 * BLOCK, 4);
         assert_eq!((later.headers, later.intact, later.durable), (1, 1, Zxid(3)));
-        assert_eq!(survey(&bytes, Some(9), BLOCK, 1).headers, 0);
+        let others = survey(&bytes, Some(9), BLOCK, 1);
+        assert_eq!((others.headers, others.ours), (0, None));
         assert_eq!(survey(&bytes, None, BLOCK, 1).headers, 4);
         assert_eq!(survey(&bytes, Some(SALT), 8 * BLOCK, 1), Survey::default());
     }

@@ -7,8 +7,14 @@ use crate::ground::time::WallMillis;
 
 use super::block::is_zero;
 
-/// The format version that this code writes, and the newest that it reads.
-pub const FORMAT: u32 = 1;
+/// The newest format version that this code reads.
+pub const FORMAT: u32 = RECYCLED;
+
+/// The version of a segment that was written full of zeros before its use.
+const ZEROED: u32 = 1;
+
+/// The version of a segment that was another one before: behind its batches lie those of its older uses, with other salts.
+const RECYCLED: u32 = 2;
 
 /// First bytes of every segment.
 const MAGIC: [u8; 8] = *b"RKEEPLOG";
@@ -54,6 +60,8 @@ pub struct SegmentHeader {
     pub server: ServerId,
     /// When it was made, for people; nothing depends on it.
     pub created: WallMillis,
+    /// Whether the file was another segment before, so that what is not this use's is not zero.
+    pub recycled: bool,
 }
 
 /// Why the first block of a file is not a segment header.
@@ -93,7 +101,8 @@ impl SegmentHeader {
         assert!(plausible_size(size), "a segment is whole blocks, a header and room for a batch");
         let mut block = Box::new([0; BLOCK]);
         block[..8].copy_from_slice(&MAGIC);
-        block[8..12].copy_from_slice(&FORMAT.to_be_bytes());
+        let version = if self.recycled { RECYCLED } else { ZEROED };
+        block[8..12].copy_from_slice(&version.to_be_bytes());
         block[12..16].copy_from_slice(&u32::from(self.server.0).to_be_bytes());
         block[16..24].copy_from_slice(&number.to_be_bytes());
         block[24..32].copy_from_slice(&salt.to_be_bytes());
@@ -130,7 +139,7 @@ impl SegmentHeader {
         if start.number != number {
             return Err(HeaderError::Misnamed(start.number));
         }
-        Ok(Self { start, server: ServerId(server), created })
+        Ok(Self { start, server: ServerId(server), created, recycled: version == RECYCLED })
     }
 }
 
@@ -145,7 +154,7 @@ mod tests {
 
     fn header() -> SegmentHeader {
         let start = SegmentStart { number: 0xabc, salt: 0x1122_3344_5566_7788, size: 64 << 20 };
-        SegmentHeader { start, server: ServerId(3), created: WallMillis(1_700_000_000_000) }
+        SegmentHeader { start, server: ServerId(3), created: WallMillis(1_700_000_000_000), recycled: false }
     }
 
     fn reseal(block: &mut [u8; BLOCK]) {
@@ -172,6 +181,9 @@ mod tests {
         assert_eq!(block[22..24], [0x0a, 0xbc]);
         assert_eq!(block[24..32], [0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88]);
         assert_eq!(block[32..40], [0, 0, 0, 0, 4, 0, 0, 0]);
+        let recycled = SegmentHeader { recycled: true, ..header() };
+        let block = recycled.encode();
+        assert_eq!((block[11], SegmentHeader::decode(0xabc, &block[..])), (2, Ok(recycled)));
     }
 
     #[test]

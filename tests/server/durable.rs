@@ -189,7 +189,14 @@ fn many_segments_are_read_back(shards: &[&str]) {
     assert!(said.len() == 1, "{said:#?}");
 }
 
-/// A log of a few batches, and a mark that says that they were durable.
+/// The zxid in the watermark beside the log: that of the later of its two slots.
+fn watermark(directory: &Path) -> Option<u64> {
+    let bytes = fs::read(directory.join("data/log/state/watermark")).ok()?;
+    let word = |at: usize| bytes.get(at..at + 8).map(|word| u64::from_be_bytes(word.try_into().unwrap()));
+    word(if word(16)? > word(BLOCK + 16)? { 24 } else { BLOCK + 24 })
+}
+
+/// A log of a few batches, and a mark at its end that says that they were durable.
 fn marked_log(setup: &Setup, directory: &Path) -> (PathBuf, Vec<(usize, bool)>, String) {
     let server = setup.start();
     let mut client = server.client();
@@ -198,10 +205,9 @@ fn marked_log(setup: &Setup, directory: &Path) -> (PathBuf, Vec<(usize, bool)>, 
     }
     let zxid = client.last_zxid().to_string();
     let path = segments(directory)[0].clone();
-    eventually("the mark", || batches(&fs::read(&path).unwrap()).last().is_some_and(|(_, records)| !records).then_some(()));
-    server.kill();
+    server.stop();
     let found = batches(&fs::read(&path).unwrap());
-    assert!(found.len() > 10, "{found:?}");
+    assert!(found.len() > 10 && found.last().is_some_and(|(_, records)| !records), "{found:?}");
     (path, found, zxid)
 }
 
@@ -288,12 +294,12 @@ fn a_newer_format_is_refused_and_left_alone() {
     let setup = Setup::new(directory.path(), &[]);
     let (path, ..) = marked_log(&setup, directory.path());
     let mut bytes = fs::read(&path).unwrap();
-    bytes[8..12].copy_from_slice(&2u32.to_be_bytes());
+    bytes[8..12].copy_from_slice(&3u32.to_be_bytes());
     let crc = crc32fast::hash(&bytes[..BLOCK - 4]);
     bytes[BLOCK - 4..BLOCK].copy_from_slice(&crc.to_be_bytes());
     fs::write(&path, &bytes).unwrap();
     let line = setup.refused();
-    assert!(line.contains("log.0000000000000001 has format version 2") && line.contains("nothing was changed"), "{line}");
+    assert!(line.contains("log.0000000000000001 has format version 3") && line.contains("nothing was changed"), "{line}");
     assert!(fs::read(&path).unwrap() == bytes);
 }
 
@@ -309,4 +315,83 @@ fn data_of_a_zookeeper_server_is_refused_and_left_alone() {
         assert!(line.contains("choose another data directory"), "{line}");
         assert!(!directory.path().join("data/log").exists());
     }
+}
+
+/// A server was killed, and its last batch is damaged: the watermark, written soon after the last flush, knows that it was durable.
+#[test]
+fn the_end_of_the_log_is_vouched_for() {
+    let directory = directory();
+    let setup = Setup::new(directory.path(), &[]);
+    let server = setup.start();
+    let mut client = server.client();
+    for i in 0..20 {
+        client.create(&format!("/a{i}"), b"some data", CreateMode::Persistent).unwrap();
+    }
+    let last = client.last_zxid().0;
+    eventually("the watermark", || (watermark(directory.path()) == Some(last)).then_some(()));
+    server.kill();
+    let path = segments(directory.path())[0].clone();
+    let whole = fs::read(&path).unwrap();
+    let found = batches(&whole);
+    assert!(found.iter().all(|(_, records)| *records), "no marks while it runs");
+    let mut bytes = whole.clone();
+    let offset = found.last().unwrap().0;
+    bytes[offset + 90] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let line = setup.refused();
+    assert!(line.contains(&format!("damaged at offset {offset} ")) && line.contains(&format!("{last:#x}")), "{line}");
+    fs::write(&path, &whole).unwrap();
+    assert_eq!(setup.start().client().children("/", false).unwrap().0.len(), 21);
+}
+
+#[test]
+fn what_is_beside_the_log_is_judged_and_mended() {
+    let directory = directory();
+    let setup = Setup::new(directory.path(), &[]);
+    marked_log(&setup, directory.path());
+    let log = directory.path().join("data/log");
+    let state = log.join("state");
+    let starts = |lines: usize| {
+        let server = setup.start();
+        assert_eq!(server.client().children("/", false).unwrap().0.len(), 21);
+        let said = server.stop();
+        assert_eq!(said.len(), lines + 1, "{said:#?}");
+        said
+    };
+    // Row 20.
+    fs::write(directory.path().join("data/myid"), "7\n").unwrap();
+    let line = setup.refused();
+    assert!(line.contains("data belongs to server 1, this one is 7") && line.contains("set myid to 1"), "{line}");
+    fs::remove_file(directory.path().join("data/myid")).unwrap();
+    starts(0);
+    // Row 17.
+    let mut promise = fs::read(state.join("promise")).unwrap();
+    promise[BLOCK + 40] ^= 1;
+    fs::write(state.join("promise"), &promise).unwrap();
+    assert!(starts(1)[0].contains("epoch slot 1 repaired"));
+    starts(0);
+    // Row 16, and the way out of it.
+    fs::remove_file(state.join("promise")).unwrap();
+    let line = setup.refused();
+    assert!(
+        line.contains("epoch record lost: state/promise is missing") && line.contains("move the directory state away"),
+        "{line}"
+    );
+    fs::rename(&state, directory.path().join("aside")).unwrap();
+    starts(0);
+    assert!(state.join("promise").is_file(), "made anew");
+    // A directory of the release before has none of it, and is not remarked on: the same.
+    // Row 10.
+    fs::write(log.join("segment.tmp"), b"half a segment").unwrap();
+    fs::create_dir_all(directory.path().join("data/images")).unwrap();
+    fs::write(directory.path().join("data/images/image.tmp"), b"half an image").unwrap();
+    let said = setup.clone().args(&["--log-level", "info"]).start().stop();
+    for line in ["removing unfinished segment", "removing unfinished image"] {
+        let told = said.iter().find(|told| told.contains(line)).unwrap_or_else(|| panic!("{line} in {said:#?}"));
+        assert!(told.contains("1") && told.contains(" bytes from offset 0, after zxid 0x"), "{told}");
+    }
+    assert!(!directory.path().join("data/images/image.tmp").exists());
+    // There may be another one by now, of a segment that is made ahead of use.
+    assert!(fs::metadata(log.join("segment.tmp")).map_or(0, |left| left.len()) != 14);
+    starts(0);
 }

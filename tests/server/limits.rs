@@ -6,12 +6,13 @@ use std::process::Command;
 use ringkeeper::client::ask::{Ask, CreateMode};
 use ringkeeper::client::blocking::{Client, ClientError};
 use ringkeeper::proto::acl::Acl;
+use ringkeeper::proto::code::Code;
 
-use super::harness::{PATIENCE, Server, Setup, both, directory, eventually};
+use super::harness::{Server, Setup, both, directory, eventually};
 
 both!(
     a_log_that_cannot_be_written_ends_the_server,
-    a_full_disk_ends_the_server_and_room_brings_it_back,
+    a_full_disk_refuses_writes_until_there_is_room,
     room_that_is_made_in_time_saves_the_server,
 );
 
@@ -94,42 +95,49 @@ fn one_line_at_the_end(said: &[String]) -> &str {
     last
 }
 
-/// A small file system of its own, in a namespace that ends with the shell in it: the server fills it and ends, it is made
-/// larger, the server starts again.
-fn a_full_disk_ends_the_server_and_room_brings_it_back(shards: &[&str]) {
+/// A small file system of its own, in a namespace that ends with the server in it: the server fills it and refuses writes; it
+/// serves reads and sessions; there is room again, and it takes writes.
+fn a_full_disk_refuses_writes_until_there_is_room(shards: &[&str]) {
     let directory = directory();
     let Some(unshare) = namespace(directory.path()) else { return };
     let data = directory.path().join("data").display().to_string();
     std::fs::create_dir(&data).unwrap();
-    // One segment in use, one ahead, and no room for another.
+    // One segment in use, one ahead, and no room for another beside the other file.
     let script = format!(
-        "mount -t tmpfs -o size=44m tmpfs '{data}' || exit 99
-         \"$@\"
-         echo \"ended with $?\" >&2
-         mount -o remount,size=400m '{data}' || exit 99
+        "mount -t tmpfs -o size=104m tmpfs '{data}' && dd if=/dev/zero of='{data}/other' bs=1M count=60 status=none || exit 99
          exec \"$@\""
     );
     let words: Vec<&str> = unshare.iter().map(String::as_str).chain(["sh", "-c", &script, "sh"]).collect();
     let mut server = Setup::new(directory.path(), shards).wrapped(&words).start();
     let mut client = server.client();
-    let count = fill(&mut client, 0, 100_000);
-    assert!((300..500).contains(&count), "two segments of 16 MiB, and {count} were acknowledged");
-    let line = server.wait_for_line("ringkeeper: ");
-    assert!(line.contains("No space left on device") && line.ends_with(": stopping, acknowledged data is intact"), "{line}");
-    server.wait_for_line("ended with 1");
-    let ready = eventually("the second start", || {
-        server.check();
-        server.lines().into_iter().filter(|line| line.starts_with("ready: ")).nth(1)
-    });
-    server.address = ready.split(' ').nth(1).unwrap().parse().unwrap();
+    let bytes = vec![b'f'; DATA];
+    let mut count = 0;
+    let refused = loop {
+        match client.create(&format!("/f{count:06}"), &bytes, CreateMode::Persistent) {
+            Ok(_) => count += 1,
+            Err(error) => break error,
+        }
+    };
+    let is_declined = |error: &ClientError| error.refusal().is_some_and(|refusal| refusal.is(Code::SystemError));
+    assert!(is_declined(&refused), "after {count}: {refused}; {:#?}", server.lines());
+    assert!((250..450).contains(&count), "two segments of 16 MiB but for a reserve of 8, and {count} were acknowledged");
+    let line = server.wait_for_line("REFUSED");
+    assert!(line.contains("ERROR") && line.contains("make room in"), "{line}");
+    // Reads, and sessions with their ends, go on.
     are_there(&server, count);
-    let mut client = Client::connect(server.address, 30_000, PATIENCE).unwrap();
-    let more = count + 200;
-    // What was on its way when the disk was full may have been written.
-    let from = count + 64;
-    assert_eq!(fill(&mut client, from, from + 200), from + 200);
+    for _ in 0..20 {
+        let mut other = server.client();
+        assert!(is_declined(&other.set("/f000000", b"x", -1).unwrap_err()));
+        assert_eq!(other.get("/f000000", false).unwrap().0.len(), DATA);
+        other.close().unwrap();
+    }
+    std::fs::remove_file(format!("/proc/{}/root{data}/other", server.id())).unwrap();
+    eventually("room", || client.set("/f000000", &bytes, -1).ok());
+    assert_eq!(fill(&mut client, 1000, 1300), 1300);
     are_there(&server, count);
-    assert!(client.exists(&format!("/f{more:06}"), false).unwrap().is_some());
+    server.check();
+    let said = server.lines();
+    assert!(said.iter().any(|line| line.contains("the log has room again")), "{said:#?}");
     server.stop();
 }
 
@@ -152,6 +160,8 @@ fn room_that_is_made_in_time_saves_the_server(shards: &[&str]) {
     let line = server.wait_for_line("ERROR");
     assert!(line.contains("No space left on device") && line.contains("unless this is mended"), "{line}");
     std::fs::remove_file(format!("/proc/{}/root{data}/other", server.id())).unwrap();
+    let fourth = format!("/proc/{}/root{data}/log/log.0000000000000004", server.id());
+    eventually("the fourth segment", || Path::new(&fourth).exists().then_some(()));
     let mut client = server.client();
     assert_eq!(fill(&mut client, 400, 800), 800);
     server.check();

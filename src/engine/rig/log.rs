@@ -45,7 +45,7 @@ impl Log {
         self.salt += 1;
         let start = SegmentStart { number, salt: 0x5eed_0000 + self.salt, size };
         let mut bytes = vec![0; usize::try_from(size).unwrap()];
-        let header = SegmentHeader { start, server: ServerId(1), created: WallMillis(0) };
+        let header = SegmentHeader { start, server: ServerId(1), created: WallMillis(0), recycled: false };
         bytes[..BLOCK].copy_from_slice(&header.encode()[..]);
         self.files.push(File { start, bytes });
         start

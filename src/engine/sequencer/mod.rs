@@ -23,17 +23,36 @@ use self::gather::Gathers;
 use super::census::{ArchiveCensus, Word};
 use super::message::{Ask, Batch, Inward, Item, Outcome, Outward, Train};
 use crate::ground::ids::{SessionId, ShardId, Ticket, Zxid};
+use crate::ground::limits::{BATCH_BYTES_MAX, SEGMENT_MIN};
 use crate::ground::time::{Millis, Now};
 use crate::proto::code::Code;
 use crate::proto::opcode;
 use crate::proto::txn::{Txn, TxnHeader};
 use crate::session::{self, Ids, State};
-use crate::storage::appender::{Appender, Contents, Placement};
+use crate::storage::appender::{Appender, Contents, Placement, Position};
 use crate::storage::batch::framed_len;
 use crate::storage::segment::SegmentStart;
 
-/// Milliseconds of quiet after which the log's last batch is marked durable in the log itself.
-const MARK_AFTER_MS: u64 = 100;
+/// Bytes at the end of a last segment that only sessions may write to, where no segment can be made to follow it: writes are refused.
+/// More than what is already gathered can take.
+const LOG_RESERVE: u64 = 8 << 20;
+
+/// Bytes at its very end that only closing sessions may write to: no session is opened.
+const LOG_RESERVE_CLOSING: u64 = LOG_RESERVE / 4;
+
+const _: () = assert!(LOG_RESERVE as usize > 2 * BATCH_BYTES_MAX + LOG_RESERVE_CLOSING as usize / 2);
+const _: () = assert!(SEGMENT_MIN as u64 >= 2 * LOG_RESERVE);
+
+/// Whether a segment can follow the one in use, as far as is known now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ahead {
+    /// One is ready.
+    Ready,
+    /// One is being made, and may come to nothing.
+    InTheMaking,
+    /// None can be made.
+    Nothing,
+}
 
 /// Who gets a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,13 +81,14 @@ pub struct Sequencer {
     flights: VecDeque<Flight>,
     gathers: Gathers,
     outward: Vec<(To, Outward)>,
-    /// Answers to re-attachments, each behind the transaction that must be delivered first.
-    attached: VecDeque<(Zxid, ShardId, Outward)>,
+    /// Answers that belong to no transaction, each behind the transaction that must be delivered first.
+    answers: VecDeque<(Zxid, ShardId, Outward)>,
     proposed: Zxid,
     delivered: Zxid,
     /// Set while stopping: no request is admitted any more.
     closing: bool,
-    last_flush: Millis,
+    /// What follows the segment in use.
+    ahead: Ahead,
     flushes: u64,
     transactions: u64,
     log_bytes: u64,
@@ -93,11 +113,11 @@ impl Sequencer {
             flights: VecDeque::new(),
             gathers: Gathers::new(shards, now.mono()),
             outward: Vec::new(),
-            attached: VecDeque::new(),
+            answers: VecDeque::new(),
             proposed: last,
             delivered: last,
             closing: false,
-            last_flush: now.mono(),
+            ahead: Ahead::Ready,
             flushes: 0,
             transactions: 0,
             log_bytes: 0,
@@ -112,10 +132,11 @@ impl Sequencer {
         self.delivered
     }
 
-    /// Whether the batch being filled has room for another transaction of any size.
+    /// Whether the batch being filled has room for another transaction of any size. While it is not known whether the log can go
+    /// on after a segment that is nearly full, it has none.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.builder.has_room(&self.knobs)
+        self.builder.has_room(&self.knobs) && !(self.ahead == Ahead::InTheMaking && self.is_nearly_full())
     }
 
     /// Takes one message from a shard. Of a train, items from `*at` on are taken while the batch has room; returns whether the
@@ -161,11 +182,21 @@ impl Sequencer {
             Ask::Write { session, xid, op, body, who } => {
                 let body = &train.arena[body.clone()];
                 let cost = u32::try_from(body.len()).expect("a frame is bounded");
-                let header = self.header(*session, *xid, now);
                 let standing = self.standing(*session, ticket);
                 if standing.is_ok() {
                     self.sessions.touch(*session, now.mono());
                 }
+                if self.declines() && *op != opcode::CLOSE_SESSION {
+                    let code = standing.err().unwrap_or(Code::SystemError);
+                    self.answers.push_back((
+                        self.proposed,
+                        from,
+                        Outward::Declined { conn: item.conn, xid: *xid, op: *op, cost, code },
+                    ));
+                    self.answer_late();
+                    return;
+                }
+                let header = self.header(*session, *xid, now);
                 if standing.is_ok() && *op == opcode::CLOSE_SESSION {
                     self.close(header, Some(ticket), cost, now);
                     return;
@@ -201,6 +232,11 @@ impl Sequencer {
     }
 
     fn open(&mut self, ticket: Ticket, timeout_ms: i32, now: Now) {
+        if self.ahead == Ahead::Nothing && self.segment_left() < LOG_RESERVE_CLOSING {
+            // No answer says "not now" to a client that connects; it tries another server, or again.
+            self.outward.push((To::Shard(ticket.shard), Outward::HangUp(ticket.conn)));
+            return;
+        }
         let mut session = self.ids.next();
         while self.sessions.state(session) != State::Unknown {
             session = self.ids.next();
@@ -228,13 +264,13 @@ impl Sequencer {
         // What the session asked for on its old connection and is under way comes first: a client that lost a connection looks
         // whether its write was done, and must not be shown the time before it.
         let answer = Outward::Attached(ticket.conn, session, granted.then_some(timeout_ms));
-        self.attached.push_back((self.proposed, ticket.shard, answer));
-        self.answer_attached();
+        self.answers.push_back((self.proposed, ticket.shard, answer));
+        self.answer_late();
     }
 
-    fn answer_attached(&mut self) {
-        while self.attached.front().is_some_and(|(after, ..)| *after <= self.delivered) {
-            let Some((_, shard, answer)) = self.attached.pop_front() else { return };
+    fn answer_late(&mut self) {
+        while self.answers.front().is_some_and(|(after, ..)| *after <= self.delivered) {
+            let Some((_, shard, answer)) = self.answers.pop_front() else { return };
             self.outward.push((To::Shard(shard), answer));
         }
     }
@@ -273,8 +309,8 @@ impl Sequencer {
         if self.builder.is_due(&self.knobs, self.flights.len(), now.micros) {
             return Some(framed_len(self.builder.payload.len()));
         }
-        let quiet = self.closing || now.mono().since(self.last_flush) >= MARK_AFTER_MS;
-        (quiet && self.builder.is_empty() && self.flights.is_empty() && self.appender.wants_mark()).then(|| framed_len(0))
+        // While the server runs, a watermark outside the log vouches for its end.
+        (self.closing && self.builder.is_empty() && self.flights.is_empty() && self.appender.wants_mark()).then(|| framed_len(0))
     }
 
     /// Microseconds until [`Sequencer::due`] may change by time alone.
@@ -287,6 +323,36 @@ impl Sequencer {
     #[must_use]
     pub fn fits(&self, framed: usize) -> bool {
         self.appender.fits(framed)
+    }
+
+    /// Where the log stands: what is framed next comes after it.
+    #[must_use]
+    pub const fn log_position(&self) -> &Position {
+        self.appender.position()
+    }
+
+    /// What follows the segment in use. Where nothing can, its end is kept for sessions, and writes are declined: they are answered
+    /// with a system error, in their turn, and are not logged. Where that is not known yet, they wait at its end.
+    pub const fn set_ahead(&mut self, ahead: Ahead) {
+        self.ahead = ahead;
+    }
+
+    /// Whether writes are declined for want of room in the log.
+    #[must_use]
+    pub fn declines(&self) -> bool {
+        self.ahead == Ahead::Nothing && self.is_nearly_full()
+    }
+
+    /// Whether what is left of the segment in use is the reserve.
+    #[must_use]
+    pub const fn is_nearly_full(&self) -> bool {
+        self.segment_left() < LOG_RESERVE
+    }
+
+    /// Bytes that can still be logged in the segment in use.
+    const fn segment_left(&self) -> u64 {
+        let at = self.appender.position();
+        at.segment.size - at.offset
     }
 
     /// Goes on in the next segment, which is prepared and durable.
@@ -312,8 +378,7 @@ impl Sequencer {
     }
 
     /// A log write is durable; writes may finish in any order. What this delivers goes outward.
-    pub fn flushed(&mut self, sequence: u64, now: Now) {
-        self.last_flush = now.mono();
+    pub fn flushed(&mut self, sequence: u64) {
         self.appender.flushed(sequence);
         let logged = self.appender.durable();
         // Alone, a server commits what it has logged; delivered is the lesser of both, always.
@@ -333,7 +398,7 @@ impl Sequencer {
         assert!(delivered >= self.delivered, "delivered never falls");
         self.delivered = delivered;
         self.ledger.forget(delivered);
-        self.answer_attached();
+        self.answer_late();
     }
 
     /// The archivist has told this.

@@ -135,6 +135,20 @@ impl Shard {
         self.release(id, now);
     }
 
+    /// Answers a write that was not done, when all that was asked before it has been answered.
+    pub(super) fn declined(&mut self, id: ConnId, xid: i32, op: i32, code: Code, now: Now) {
+        let zxid = self.desk.applied;
+        let Some(conn) = self.conns.get(id).filter(|conn| conn.phase != Phase::Ending) else { return };
+        let arrived = conn.lane.delivered(xid);
+        if code == Code::SessionMoved {
+            self.drop_conn(id, "its session moved");
+            return;
+        }
+        reply::bare(&mut conn.out, xid, zxid, code);
+        self.replied(id, op, xid, arrived, now);
+        self.release(id, now);
+    }
+
     /// A reply has been appended to the connection's output.
     pub(super) fn replied(&mut self, id: ConnId, op: i32, xid: i32, arrived: Millis, now: Now) {
         let zxid = self.desk.applied;

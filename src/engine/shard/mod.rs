@@ -183,7 +183,11 @@ impl Shard {
         match message {
             Outward::Batch(batch) => self.deliver(batch, now),
             Outward::Attached(id, session, granted) => self.attached(*id, *session, *granted, now),
-            Outward::HangUp(id) => self.drop_conn(*id, "its session has a new connection"),
+            Outward::Declined { conn, xid, op, cost, code } => {
+                self.credit.give_back(*cost);
+                self.declined(*conn, *xid, *op, *code, now);
+            }
+            Outward::HangUp(id) => self.drop_conn(*id, "its session has a new connection, or cannot be opened"),
             Outward::Count(number, word) => {
                 let part = self.census(*word);
                 self.messages.push(Inward::Part(*number, Box::new(part)));

@@ -9,6 +9,7 @@ use super::settings::{FlushConfig, FlushMethod, FourLetterWords, Pin, Secret, Se
 use super::value::quoted;
 use crate::ground::ids::ServerId;
 use crate::ground::limits;
+use crate::storage::retention::Policy;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -35,6 +36,9 @@ pub const CLIENT_PORT_DEFAULT: u16 = 2181;
 
 /// Largest log segment, bytes: it is written with zeros ahead of use.
 const SEGMENT_MAX: i64 = 1 << 30;
+
+/// Snapshots kept at least, as in ZooKeeper.
+const IMAGES_MIN: i64 = 3;
 
 const FOUR_LETTER_WORDS: &[&str] = &[
     "ruok", "isro", "gtmk", "stmk", "conf", "cons", "crst", "srst", "dirs", "dump", "envi", "srvr", "stat", "wchs", "wchc",
@@ -110,6 +114,8 @@ pub fn resolve(
         },
         spin_micros: u64_of(given.int("spin.micros")?),
         log_warn_bytes: u64_of(given.int("log.warnBytes")?),
+        retain: retain(given)?,
+        scrub_interval_s: u64_of(given.int("scrub.intervalSeconds")?),
         io_memory_bytes: usize_of(given.int("io.memoryKiB")?) << 10,
     })
 }
@@ -322,6 +328,34 @@ fn flush_method(given: &mut Given) -> Result<FlushMethod, ConfigError> {
         given.notices.push(Notice::warn(place, text.to_owned()));
     }
     Ok(method)
+}
+
+/// What is kept. Retention is on unless somebody has written that it should not be: what a ZooKeeper server was told to keep is not
+/// deleted here, but a line says so, because a disk that fills is noticed late.
+fn retain(given: &mut Given) -> Result<Option<Policy>, ConfigError> {
+    let interval = given.int("autopurge.purgeInterval")?;
+    let asked = given.int("autopurge.snapRetainCount")?;
+    let bytes = u64_of(given.int("retain.bytes")?);
+    if let Some(item) = given.get("autopurge.snapRetainCount").filter(|_| asked < IMAGES_MIN) {
+        let text = format!("autopurge.snapRetainCount={asked}: {IMAGES_MIN} are kept, the least that ZooKeeper keeps");
+        given.notices.push(Notice::warn(item.place.clone(), text));
+    }
+    if let Some(item) = given.get("autopurge.purgeInterval").cloned() {
+        let notice = if interval <= 0 {
+            let text = format!(
+                "autopurge.purgeInterval={interval}: retention is OFF, snapshots and the log are kept until somebody removes them; take \
+                 the line out to keep the newest {} snapshots and the log after them",
+                asked.max(IMAGES_MIN)
+            );
+            Notice::warn(item.place, text)
+        } else {
+            let text =
+                "autopurge.purgeInterval: retention follows each snapshot; the interval has no effect beyond that".to_owned();
+            Notice::info(item.place, text)
+        };
+        given.notices.push(notice);
+    }
+    Ok((interval > 0).then(|| Policy { images: usize_of(asked.max(IMAGES_MIN)), bytes }))
 }
 
 /// `preAllocSize` in bytes, between what a batch needs and what is sensible to write ahead.

@@ -1,6 +1,7 @@
 //! Settings: the configuration in effect, every default filled in and every unit in its name or its comment.
 
 use crate::ground::ids::ServerId;
+use crate::storage::retention::Policy;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
@@ -78,6 +79,10 @@ pub struct ServerConfig {
     pub spin_micros: u64,
     /// Size of the log at which, and at each doubling of which, the operator is told; bytes, 0 is never.
     pub log_warn_bytes: u64,
+    /// What is kept of images and log; none keeps everything.
+    pub retain: Option<Policy>,
+    /// How often what is kept is read back, seconds; 0 is never.
+    pub scrub_interval_s: u64,
     /// Memory registered for direct I/O by each executor, bytes. It is locked about three times over.
     pub io_memory_bytes: usize,
 }

@@ -167,8 +167,8 @@ pub const TABLE: &[Key] = &[
     none("txnLogSizeLimitInKb", "a log segment is as large as preAllocSize says"),
     works("forceSync", Text, "yes"),
     either(works("fsync.warningthresholdms", Int(0, I32), "1000")),
-    later("autopurge.snapRetainCount", IMAGES),
-    later("autopurge.purgeInterval", IMAGES),
+    works("autopurge.snapRetainCount", Int(-I32 - 1, I32), "3"),
+    works("autopurge.purgeInterval", Int(-I32 - 1, I32), "1"),
     later("snapshot.compression.method", IMAGES),
     later("snapshot.trust.empty", IMAGES),
     works("datadir.autocreate", Bool, "true"),
@@ -344,5 +344,7 @@ pub const TABLE: &[Key] = &[
     ours("cores.pin", Word(&["auto", "yes", "no"]), "auto"),
     ours("spin.micros", Int(0, 1_000_000), "0"),
     ours("log.warnBytes", Bytes(0, i64::MAX), "8589934592"),
+    ours("retain.bytes", Bytes(0, i64::MAX), "17179869184"),
+    ours("scrub.intervalSeconds", Int(0, I32), "86400"),
     ours("io.memoryKiB", Int(64, 1 << 20), "1024"),
 ];

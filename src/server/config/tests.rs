@@ -96,6 +96,10 @@ fn every_working_key_has_its_effect() {
         ("cores.pin", "no"),
         ("spin.micros", "20"),
         ("log.warnBytes", "1g"),
+        ("autopurge.snapRetainCount", "5"),
+        ("autopurge.purgeInterval", "0"),
+        ("retain.bytes", "2g"),
+        ("scrub.intervalSeconds", "60"),
         ("io.memoryKiB", "128"),
     ];
     for &(key, value) in cases {

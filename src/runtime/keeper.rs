@@ -1,0 +1,313 @@
+//! Keeper: a thread that keeps watermark, promise and manifest true, lets go what retention frees, and scrubs what is kept.
+//!
+//! Nothing waits for it. It sleeps while there is nothing to do: a server at rest is not woken by it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+use super::disk::{DiskError, remove_if_there, sync_dir};
+use super::papers::Cabinet;
+use super::pool::Pool;
+use super::scrubber::{Finding, Scrubber};
+use super::sequencer_loop::fatal;
+use crate::ground::ids::Zxid;
+use crate::storage::image::{image_name, image_zxid};
+use crate::storage::manifest::Manifest;
+use crate::storage::promise::Promise;
+use crate::storage::retention::{Kept, Pins, Policy, Verdict, judge};
+use crate::storage::selection::{Begin, Extent};
+
+/// Between two looks at the log while it is written to. The watermark follows the last flush within two of them.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How often the watermark is written while the log is never quiet; then its own headers vouch for all but its very end.
+const UNDER_LOAD: Duration = Duration::from_secs(1);
+
+/// What the thread is told when it is made.
+pub struct KeeperConfig {
+    /// The log's directory.
+    pub dir: PathBuf,
+    /// The images' directory; it need not be there.
+    pub images: PathBuf,
+    /// What is kept; none keeps all.
+    pub policy: Option<Policy>,
+    /// How often everything kept is read back; none is never.
+    pub scrub: Option<Duration>,
+    /// Whether what is flushed is durable (`forceSync=no` flushes nothing): only then is there a watermark.
+    pub is_flushed: bool,
+    /// Freed segments go here.
+    pub pool: Arc<Pool>,
+}
+
+/// What both ends know.
+#[derive(Default)]
+struct Shared {
+    durable: AtomicU64,
+    /// The thread is up, or about to be: it need not be woken.
+    is_up: AtomicBool,
+    wants_image: AtomicBool,
+    inbox: Mutex<Inbox>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    rolled: Vec<Extent>,
+    images: Vec<Zxid>,
+    pins: Pins,
+    is_stopping: bool,
+}
+
+impl Shared {
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The way to the keeper; for the sequencer, the archivist, and whoever feeds learners.
+#[derive(Clone)]
+pub struct Keeper {
+    shared: Arc<Shared>,
+    thread: Thread,
+}
+
+/// Keeps an image and the log after it from going, until it is dropped.
+pub struct Pin {
+    keeper: Keeper,
+    number: u64,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.keeper.shared.inbox().pins.release(self.number);
+    }
+}
+
+/// The thread; it ends when it is told to, with everything written.
+pub struct KeeperThread {
+    keeper: Keeper,
+    thread: JoinHandle<()>,
+}
+
+impl KeeperThread {
+    /// Starts the thread. `segments` are those there are, ascending, spares not among them; `verified` is the image that was loaded,
+    /// zero for none.
+    pub fn start(
+        config: KeeperConfig,
+        cabinet: Cabinet,
+        segments: Vec<Extent>,
+        verified: Zxid,
+    ) -> std::io::Result<(Keeper, Self)> {
+        let shared = Arc::new(Shared::default());
+        shared.durable.store(cabinet.marked().0, Ordering::Relaxed);
+        // It looks around once before it sleeps.
+        shared.is_up.store(true, Ordering::Relaxed);
+        let theirs = Arc::clone(&shared);
+        let scrubber = Scrubber::new(config.scrub);
+        let verified = BTreeSet::from([verified]);
+        let work = Work { config, cabinet, segments, verified, scrubber, shared: theirs };
+        let thread = thread::Builder::new().name("rk-keeper".to_owned()).spawn(move || work.run())?;
+        let keeper = Keeper { shared, thread: thread.thread().clone() };
+        Ok((keeper.clone(), Self { keeper, thread }))
+    }
+
+    /// Writes the last watermark and ends.
+    pub fn stop(self) {
+        self.keeper.shared.inbox().is_stopping = true;
+        self.keeper.wake();
+        // It ends the process where it cannot write; a panic has done so too.
+        let _ = self.thread.join();
+    }
+}
+
+impl Keeper {
+    /// Everything in the log up to `zxid` is durable. Costs an atomic store, and a wake-up where the thread sleeps.
+    pub fn durable(&self, zxid: Zxid) {
+        self.shared.durable.store(zxid.0, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// The log goes on in segment `number` of `bytes` bytes, where it begins as said.
+    pub fn rolled(&self, number: u64, begin: Begin, bytes: u64) {
+        self.shared.inbox().rolled.push(Extent { number, begin: Some(begin), bytes });
+        self.wake();
+    }
+
+    /// An image at `zxid` is durable under its name and was found good: older ones, and the log before them, may go.
+    pub fn image_finished(&self, zxid: Zxid) {
+        self.shared.inbox().images.push(zxid);
+        self.wake();
+    }
+
+    /// Whether a scrub has found damage since this was last asked: an image written now makes up for it.
+    #[must_use]
+    pub fn wants_image(&self) -> bool {
+        self.shared.wants_image.load(Ordering::Relaxed) && self.shared.wants_image.swap(false, Ordering::AcqRel)
+    }
+
+    /// Keeps the newest image at or before `zxid`, and the log after it, for as long as the pin lives.
+    #[must_use]
+    pub fn pin(&self, zxid: Zxid) -> Pin {
+        let number = self.shared.inbox().pins.pin(zxid);
+        Pin { keeper: self.clone(), number }
+    }
+
+    fn wake(&self) {
+        if !self.shared.is_up.swap(true, Ordering::SeqCst) {
+            self.thread.unpark();
+        }
+    }
+}
+
+struct Work {
+    config: KeeperConfig,
+    cabinet: Cabinet,
+    /// Segments of the log, ascending; the last is the one in use.
+    segments: Vec<Extent>,
+    verified: BTreeSet<Zxid>,
+    scrubber: Scrubber,
+    shared: Arc<Shared>,
+}
+
+impl Work {
+    fn run(mut self) {
+        let mut seen = Zxid::ZERO;
+        let mut written = Instant::now();
+        let mut is_first = true;
+        loop {
+            let (images, is_stopping) = {
+                let mut inbox = self.shared.inbox();
+                self.segments.append(&mut inbox.rolled);
+                (std::mem::take(&mut inbox.images), inbox.is_stopping)
+            };
+            let durable = Zxid(self.shared.durable.load(Ordering::Acquire));
+            let is_quiet = durable == seen;
+            seen = durable;
+            if self.config.is_flushed
+                && (is_quiet || is_stopping || written.elapsed() >= UNDER_LOAD)
+                && durable > self.cabinet.marked()
+            {
+                self.mark(durable).unwrap_or_else(|error| fatal(&format!("{error}: stopping, acknowledged data is intact")));
+                written = Instant::now();
+            }
+            if is_stopping {
+                return;
+            }
+            if is_first || !images.is_empty() {
+                is_first = false;
+                self.verified.extend(images);
+                if let Err(error) = self.retain() {
+                    // What is not removed now is removed the next time.
+                    tracing::error!("{error}: old images and segments stay until the next image");
+                }
+            }
+            let is_scrubbing = self.scrub();
+            if is_scrubbing || !is_quiet {
+                thread::sleep(LOOK);
+                continue;
+            }
+            // In one order with what others do: store news, then look at the flag. Either they see that it fell, or their news is seen here.
+            self.shared.is_up.store(false, Ordering::SeqCst);
+            if self.has_news(durable) {
+                self.shared.is_up.store(true, Ordering::SeqCst);
+                continue;
+            }
+            match self.scrubber.due_in() {
+                Some(left) => thread::park_timeout(left),
+                None => thread::park(),
+            }
+            self.shared.is_up.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn has_news(&self, durable: Zxid) -> bool {
+        let inbox = self.shared.inbox();
+        let is_empty = inbox.rolled.is_empty() && inbox.images.is_empty() && !inbox.is_stopping;
+        !is_empty || Zxid(self.shared.durable.load(Ordering::SeqCst)) != durable
+    }
+
+    fn mark(&mut self, durable: Zxid) -> Result<(), DiskError> {
+        self.cabinet.promise(Promise::alone(Some(self.cabinet.promised()), durable))?;
+        self.cabinet.watermark(durable)
+    }
+
+    /// Raises the manifest, then removes what it no longer asks for.
+    fn retain(&mut self) -> Result<(), DiskError> {
+        let images = self.images()?;
+        let pinned = self.shared.inbox().pins.lowest();
+        let everything = Policy { images: usize::MAX, bytes: 0 };
+        let mut verdict = judge(&images, &self.segments, self.config.policy.unwrap_or(everything), pinned);
+        let said = self.cabinet.said();
+        if self.config.policy.is_none() {
+            verdict = Verdict { oldest: said.oldest, newest: verdict.newest, ..Verdict::default() };
+        }
+        let manifest = Manifest { oldest: verdict.oldest.max(said.oldest), image: verdict.newest.max(said.image), ..said };
+        self.cabinet.manifest(manifest).unwrap_or_else(|error| fatal(&format!("{error}: stopping, acknowledged data is intact")));
+        for &zxid in &verdict.images {
+            remove_if_there(&self.config.images.join(image_name(zxid)))?;
+            self.verified.remove(&zxid);
+        }
+        self.config.pool.free(&verdict.segments)?;
+        self.segments.retain(|segment| segment.number >= manifest.oldest);
+        if !verdict.images.is_empty() || !verdict.segments.is_empty() {
+            tracing::info!("retention: {} images and {} segments are gone", verdict.images.len(), verdict.segments.len());
+        }
+        Ok(())
+    }
+
+    fn images(&self) -> Result<Vec<Kept>, DiskError> {
+        let dir = &self.config.images;
+        let mut images = Vec::new();
+        if !dir.is_dir() {
+            return Ok(images);
+        }
+        for entry in fs::read_dir(dir).map_err(DiskError::new("list", dir))? {
+            let entry = entry.map_err(DiskError::new("list", dir))?;
+            let Some(zxid) = entry.file_name().to_str().and_then(image_zxid) else { continue };
+            let bytes = entry.metadata().map_err(DiskError::new("look at", &entry.path()))?.len();
+            images.push(Kept { zxid, bytes, is_verified: self.verified.contains(&zxid) });
+        }
+        images.sort_unstable_by_key(|image| image.zxid);
+        // The names of images that were just finished, and of those removed, are durable before the manifest speaks of them.
+        sync_dir(dir)?;
+        Ok(images)
+    }
+
+    /// Goes on with a look at what is kept; returns whether there is more of it.
+    fn scrub(&mut self) -> bool {
+        if !self.scrubber.is_under_way() {
+            if self.scrubber.due_in().is_none_or(|left| !left.is_zero()) {
+                return false;
+            }
+            let images = self.images().unwrap_or_default();
+            let files = images.iter().map(|image| self.config.images.join(image_name(image.zxid)));
+            self.scrubber.begin(&self.config.dir, &self.segments, files.collect());
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut pause = move || {
+            if !shared.inbox().is_stopping {
+                thread::sleep(LOOK);
+            }
+        };
+        match self.scrubber.step(&mut pause) {
+            Some(Finding { path, what }) => {
+                // A file that retention has taken meanwhile is not damaged.
+                if path.exists() {
+                    let newest = self.cabinet.said().image;
+                    tracing::error!(
+                        "scrub: {} damaged {what}; a new image (newest so far {newest}) makes up for it and is asked for; look after the drive",
+                        path.display()
+                    );
+                    self.verified.remove(&path.file_name().and_then(|name| image_zxid(name.to_str()?)).unwrap_or_default());
+                    self.shared.wants_image.store(true, Ordering::Release);
+                }
+                true
+            }
+            None => self.scrubber.is_under_way(),
+        }
+    }
+}
