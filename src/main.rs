@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
+use ringkeeper::cli::log::Log;
 use ringkeeper::cli::serve::Serve;
 
 static VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -24,7 +25,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     arg_required_else_help = true,
     long_about = "A coordination server for ZooKeeper clients: thread per core on io_uring, every acknowledged write on \
 disk.\n\nIt reads the zoo.cfg you have. To try it:\n\n  ringkeeper serve              on 127.0.0.1:2181, data in ./ringkeeper-data\n  \
-ringkeeper serve --help       everything that can be set\n\nExit codes: 0 stopped when told to, 1 could not start or had to stop, 2 wrong usage."
+ringkeeper serve --help       everything that can be set\n  ringkeeper log --help         read a server's log\n\nExit codes: 0 stopped when told to, 1 could not start or had to stop, 2 wrong usage."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -34,11 +35,13 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Serve(Serve),
+    Log(Log),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(command) => command.run(),
+        Command::Log(command) => command.run(),
     }
 }
 
@@ -51,6 +54,7 @@ mod tests {
     fn parse(line: &str) -> Result<Serve, clap::error::ErrorKind> {
         match Cli::try_parse_from(line.split(' ')) {
             Ok(Cli { command: Command::Serve(serve) }) => Ok(serve),
+            Ok(other) => panic!("{other:?}"),
             Err(e) => Err(e.kind()),
         }
     }
@@ -89,6 +93,12 @@ mod tests {
             ("ringkeeper serve -D =x", ErrorKind::ValueValidation),
             ("ringkeeper --version", ErrorKind::DisplayVersion),
             ("ringkeeper serve --help", ErrorKind::DisplayHelp),
+            ("ringkeeper log", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("ringkeeper log dump", ErrorKind::MissingRequiredArgument),
+            ("ringkeeper log dump d --from x", ErrorKind::ValueValidation),
+            ("ringkeeper log dump d --data base64", ErrorKind::InvalidValue),
+            ("ringkeeper log stats d --top 0", ErrorKind::ValueValidation),
+            ("ringkeeper log verify --help", ErrorKind::DisplayHelp),
         ];
         for (line, kind) in cases {
             assert_eq!(parse(line).err(), Some(kind), "{line}");
