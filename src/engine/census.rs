@@ -227,6 +227,33 @@ pub struct LedgerCensus {
     pub flushes: u64,
     /// Transactions so far.
     pub transactions: u64,
+    /// Last transaction that is durable in the log.
+    pub logged: Zxid,
+    /// What the archivist has told.
+    pub archive: ArchiveCensus,
+}
+
+/// What the archivist tells of its images. Figures of an image are those of the newest one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ArchiveCensus {
+    /// The newest image's zxid, zero where there is none. What the server was started from counts.
+    pub archived: Zxid,
+    /// Digest of its tree; of one made before the start, 0.
+    pub digest: u64,
+    /// Bytes of its file; of one made before the start, 0.
+    pub bytes: u64,
+    /// Znodes and sessions in it; of one made before the start, 0.
+    pub items: u64,
+    /// When it was finished, ms since 1970; of one made before the start, 0.
+    pub finished: i64,
+    /// How long images took from their first chunk to their name, ms.
+    pub took: Latency,
+    /// Images that could not be written since the start.
+    pub errors: u64,
+    /// Images given up since the start because too much waited for them.
+    pub abandoned: u64,
+    /// Znode and session items of the image being written that are done; none while none is written.
+    pub under_way: Option<u64>,
 }
 
 /// The whole server.

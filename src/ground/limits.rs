@@ -39,6 +39,9 @@ pub const MESH_RING: usize = 1024;
 /// Bytes of batches that may wait for the slowest shard; then the sequencer admits no requests.
 pub const OUTWARD_BYTES_MAX: usize = 256 << 20;
 
+/// Log bytes of batches that may wait for the archivist while it writes an image; then it gives the image up.
+pub const ARCHIVIST_BYTES_MAX: usize = 128 << 20;
+
 /// Payload bytes at which a batch closes even though it could wait.
 pub const BATCH_BYTES_DEFAULT: usize = 1 << 20;
 

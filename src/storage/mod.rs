@@ -5,6 +5,7 @@
 pub mod appender;
 pub mod batch;
 pub mod block;
+pub mod image;
 pub mod recovery;
 pub mod refusal;
 pub mod scanner;

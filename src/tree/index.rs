@@ -42,6 +42,13 @@ impl Index {
         Self { hasher, parts: vec![HashTable::new(); PARTS].into() }
     }
 
+    /// An index with room for `expected` slots, as they spread over tables of uneven size.
+    pub(super) fn with_room(hasher: RandomState, expected: usize) -> Self {
+        // The first table gets two thirds of an even share, the last twice that.
+        let share = |part: usize| (expected * (PARTS + part)).div_ceil(PARTS * PARTS) * 2 / 3;
+        Self { hasher, parts: (0..PARTS).map(|part| HashTable::with_capacity(share(part))).collect() }
+    }
+
     #[inline]
     pub(super) fn hash(&self, path: &[u8]) -> u64 {
         self.hasher.hash_one(path)

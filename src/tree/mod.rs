@@ -5,9 +5,11 @@
 //! and the links between children: no payloads and no paths of its own.
 
 pub mod acls;
+pub mod archive;
 pub mod change;
 mod index;
 mod journal;
+pub mod loader;
 pub mod record;
 #[expect(clippy::module_inception, reason = "the room is named for its main noun")]
 pub mod tree;

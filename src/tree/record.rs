@@ -1,5 +1,8 @@
 //! A record: one state of one znode, immutable, counted, shared by the writer and all Views.
 
+use std::ops::Range;
+
+use rkyv::util::AlignedVec;
 use smallvec::SmallVec;
 use triomphe::{Arc, ThinArc};
 
@@ -48,8 +51,42 @@ const UNDIGESTED: &[u8] = b"/zookeeper/";
 /// In `Meta::path_len`: the data is null.
 const NULL_DATA: u32 = 1 << 31;
 
-/// A payload of its own: the CRC-32 of path and data before it, so that a change of counters does not read it again.
-type Payload = ThinArc<u32, u8>;
+/// A payload counted apart, with the CRC-32 of path and data, so that a change of counters does not read it again.
+#[derive(Clone)]
+enum Payload {
+    /// In an allocation of its own, behind its CRC.
+    Own(ThinArc<u32, u8>),
+    /// In the chunk of an image, which holds little else.
+    Lent(Arc<Lent>),
+}
+
+/// A payload served from the chunk that it was read in. It keeps the whole chunk in memory.
+struct Lent {
+    crc: u32,
+    chunk: AlignedVec,
+    at: Range<usize>,
+}
+
+impl Payload {
+    fn own(path: &[u8], data: &[u8]) -> Self {
+        Self::Own(ThinArc::from_header_and_slice(prefix_crc(path, data), data))
+    }
+
+    fn crc(&self) -> u32 {
+        match self {
+            Self::Own(own) => own.header.header,
+            Self::Lent(lent) => lent.crc,
+        }
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(own) => &own.slice,
+            Self::Lent(lent) => &lent.chunk[lent.at.clone()],
+        }
+    }
+}
 
 /// What most znodes do not have, counted apart and shared by the records of a znode that differ in counters only.
 struct Rare {
@@ -106,14 +143,22 @@ impl Record {
     }
 
     fn build(path: &[u8], data: Option<&[u8]>, acl: Option<Arc<AclList>>, stored: &Stored) -> Self {
-        let len = u32::try_from(path.len()).ok().filter(|len| len & NULL_DATA == 0).expect("paths are shorter than frames");
-        let path_len = if data.is_none() { len | NULL_DATA } else { len };
+        let path_len = if data.is_none() { len_of(path) | NULL_DATA } else { len_of(path) };
         let (inline, apart) = match data {
             Some(data) if data.len() > INLINE_PAYLOAD_MAX => (&[][..], Some(data)),
             data => (data.unwrap_or_default(), None),
         };
-        let payload = apart.map(|data| ThinArc::from_header_and_slice(prefix_crc(path, data), data));
+        let payload = apart.map(|data| Payload::own(path, data));
         Self::assemble(path, inline, path_len, Rare::of(acl, payload, stored.ephemeral_owner), stored)
+    }
+
+    /// A record whose data are bytes `at` of a chunk, more than fit inside a record, and stay there.
+    pub(super) fn lent(path: &str, chunk: AlignedVec, at: Range<usize>, acl: Option<Arc<AclList>>, stored: &Stored) -> Self {
+        assert!(at.len() > INLINE_PAYLOAD_MAX, "small payloads lie in their record");
+        let path = path.as_bytes();
+        let crc = prefix_crc(path, &chunk[at.clone()]);
+        let payload = Payload::Lent(Arc::new(Lent { crc, chunk, at }));
+        Self::assemble(path, &[], len_of(path), Rare::of(acl, Some(payload), stored.ephemeral_owner), stored)
     }
 
     fn assemble(path: &[u8], inline: &[u8], path_len: u32, rare: Option<Arc<Rare>>, stored: &Stored) -> Self {
@@ -124,7 +169,7 @@ impl Record {
         let digest = if path.starts_with(UNDIGESTED) {
             0
         } else if let Some(payload) = rare.as_ref().and_then(|rare| rare.payload.as_ref()) {
-            let mut crc = crc32fast::Hasher::new_with_initial(payload.header.header);
+            let mut crc = crc32fast::Hasher::new_with_initial(payload.crc());
             crc.update(&counters(stored));
             crc.finalize()
         } else {
@@ -216,7 +261,7 @@ impl Record {
     #[must_use]
     pub fn data(&self) -> Option<&[u8]> {
         match self.payload() {
-            Some(payload) => Some(&payload.slice),
+            Some(payload) => Some(payload.bytes()),
             None if self.meta().path_len & NULL_DATA == 0 => Some(self.inline()),
             None => None,
         }
@@ -355,7 +400,7 @@ impl Record {
     /// Whether both have one and the same payload, counted apart.
     #[must_use]
     pub fn shares_payload(&self, other: &Self) -> bool {
-        matches!((self.payload(), other.payload()), (Some(a), Some(b)) if a.ptr() == b.ptr())
+        matches!((self.payload(), other.payload()), (Some(a), Some(b)) if std::ptr::eq(a.bytes(), b.bytes()))
     }
 }
 
@@ -363,6 +408,11 @@ impl std::fmt::Debug for Record {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Record").field("path", &self.path()).field("stored", &self.stored()).finish_non_exhaustive()
     }
+}
+
+/// A path's length as `Meta` has it.
+fn len_of(path: &[u8]) -> u32 {
+    u32::try_from(path.len()).ok().filter(|len| len & NULL_DATA == 0).expect("paths are shorter than frames")
 }
 
 /// CRC-32 of path and data, with which the digest begins.

@@ -105,6 +105,39 @@ impl Tree {
         }
     }
 
+    /// A tree without a single znode, which [`super::loader`] fills with [`Tree::load`].
+    pub(super) fn empty(view: View, acls: Acls) -> Self {
+        Self {
+            view,
+            acls,
+            journal: Journal::default(),
+            free: Vec::new(),
+            unused: 0,
+            ephemerals: BTreeMap::new(),
+            ephemeral_count: 0,
+            data_size: 0,
+        }
+    }
+
+    /// Enters a znode as [`View::load`] does.
+    pub(super) fn load(&mut self, hash: u64, record: Record, parent: u32, prev: u32) -> Result<(), Record> {
+        let (slot, size) = (SlotId(self.unused), size(&record));
+        if record.is_ephemeral() {
+            self.view.load(hash, record.clone(), parent, prev)?;
+            self.came(slot, &record);
+        } else {
+            self.view.load(hash, record, parent, prev)?;
+            self.data_size += size;
+        }
+        self.unused += 1;
+        Ok(())
+    }
+
+    /// The lists that its records share.
+    pub(super) fn set_acls(&mut self, acls: Acls) {
+        self.acls = acls;
+    }
+
     /// The tree as it stands. A clone of it is a View that adopts the steps that follow.
     #[must_use]
     pub const fn view(&self) -> &View {

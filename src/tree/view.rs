@@ -90,6 +90,38 @@ impl View {
         view
     }
 
+    /// A View without a single znode, which [`super::loader`] fills; with room for as many as are expected.
+    pub(super) fn empty(hasher: RandomState, expected: usize) -> Self {
+        Self { index: Index::with_room(hasher, expected), chunks: Vec::with_capacity(expected / CHUNK + 1), digest: 0, len: 0 }
+    }
+
+    /// Enters a znode into the next slot, behind the sibling `prev`, or as the first child where that is [`NONE`]. `hash` is
+    /// that of its path. Hands the record back where its path is there already.
+    pub(super) fn load(&mut self, hash: u64, record: Record, parent: u32, prev: u32) -> Result<(), Record> {
+        let path = record.path_bytes();
+        if self.index.find(hash, |slot| self.at(slot).as_ref().is_some_and(|other| other.path_bytes() == path)).is_some() {
+            return Err(record);
+        }
+        let slot = u32::try_from(self.len).ok().filter(|&slot| slot != NONE).expect("memory ends before the slots do");
+        if self.chunks.len() * CHUNK <= self.len {
+            self.chunks.push(Chunk::new());
+        }
+        self.digest = self.digest.wrapping_add(u64::from(record.digest()));
+        self.index.insert(hash, slot);
+        *self.at_mut(slot) = Some(record);
+        self.len += 1;
+        if parent != NONE {
+            self.join(slot, parent, prev);
+        }
+        Ok(())
+    }
+
+    /// First child and next sibling of a slot, each a slot or [`NONE`].
+    pub(super) fn onward(&self, slot: u32) -> (u32, u32) {
+        let links = self.links(slot);
+        (links.first_child, links.next)
+    }
+
     /// The record of a path.
     #[inline]
     #[must_use]
