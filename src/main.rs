@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
+use ringkeeper::cli::image::Image;
 use ringkeeper::cli::log::Log;
 use ringkeeper::cli::serve::Serve;
 
@@ -25,7 +26,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     arg_required_else_help = true,
     long_about = "A coordination server for ZooKeeper clients: thread per core on io_uring, every acknowledged write on \
 disk.\n\nIt reads the zoo.cfg you have. To try it:\n\n  ringkeeper serve              on 127.0.0.1:2181, data in ./ringkeeper-data\n  \
-ringkeeper serve --help       everything that can be set\n  ringkeeper log --help         read a server's log\n\nExit codes: 0 stopped when told to, 1 could not start or had to stop, 2 wrong usage."
+ringkeeper serve --help       everything that can be set\n  ringkeeper log --help         read a server's log\n  ringkeeper image --help       read its images\n\nExit codes: 0 stopped when told to, 1 could not start or had to stop, 2 wrong usage."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -36,12 +37,14 @@ struct Cli {
 enum Command {
     Serve(Serve),
     Log(Log),
+    Image(Image),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(command) => command.run(),
         Command::Log(command) => command.run(),
+        Command::Image(command) => command.run(),
     }
 }
 
@@ -98,6 +101,9 @@ mod tests {
             ("ringkeeper log dump d --from x", ErrorKind::ValueValidation),
             ("ringkeeper log dump d --data base64", ErrorKind::InvalidValue),
             ("ringkeeper log stats d --top 0", ErrorKind::ValueValidation),
+            ("ringkeeper image", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("ringkeeper image compare a", ErrorKind::MissingRequiredArgument),
+            ("ringkeeper image top d 0", ErrorKind::ValueValidation),
             ("ringkeeper log verify --help", ErrorKind::DisplayHelp),
         ];
         for (line, kind) in cases {

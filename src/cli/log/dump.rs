@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use crate::cli::form::DataForm;
 use crate::cli::outcome::{Failed, Outcome, tell};
 use crate::cli::progress::Progress;
 use crate::ground::ids::{SessionId, Zxid};
@@ -14,7 +15,7 @@ use crate::storage::batch::BatchHeader;
 use crate::storage::recovery::Record;
 use crate::storage::segment::file_name;
 
-use super::entry::{DataForm, Entry};
+use super::entry::Entry;
 use super::source::Source;
 use super::walk::{Ending, Halt, Place, Visitor, walk};
 

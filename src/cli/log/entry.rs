@@ -5,20 +5,11 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use crate::cli::form::{DataForm, shown_acl, shown_data, shown_path};
 use crate::cli::utc::utc;
-use crate::proto::acl::Acl;
 use crate::proto::code::Code;
 use crate::proto::opcode;
 use crate::proto::txn::{Txn, TxnHeader};
-
-/// How the data of znodes is shown.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub enum DataForm {
-    /// As hexadecimal digits.
-    Hex,
-    /// As text; what is not UTF-8 as U+FFFD.
-    Utf8,
-}
 
 /// A transaction. The names and their order are those of the JSON lines.
 #[derive(Serialize, Debug)]
@@ -129,10 +120,7 @@ impl<'a> Op<'a> {
 
     fn with_data(self, data: Option<&[u8]>, form: Option<DataForm>) -> Self {
         let length = data.map_or(-1, |data| i64::try_from(data.len()).expect("a record lies in memory"));
-        let shown = form.zip(data).map(|(form, data)| match form {
-            DataForm::Hex => hex(data),
-            DataForm::Utf8 => String::from_utf8_lossy(data).into_owned(),
-        });
+        let shown = form.zip(data).map(|(form, data)| shown_data(data, form));
         Self { data_length: Some(length), data: shown, ..self }
     }
 
@@ -228,32 +216,11 @@ pub fn error_name(err: i32) -> String {
     KNOWN.iter().find(|code| code.as_wire() == err).map_or_else(|| format!("code({err})"), |code| format!("{code:?}({err})"))
 }
 
-/// A path as it is, or in quotes where it holds what would break the line or its columns.
-#[must_use]
-pub fn shown_path(path: &str) -> Cow<'_, str> {
-    let plain = !path.is_empty() && !path.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"');
-    if plain { Cow::Borrowed(path) } else { Cow::Owned(format!("{path:?}")) }
-}
-
-/// An entry of an ACL as ZooKeeper's command line takes it: `world:anyone:cdrwa`.
-fn shown_acl(acl: &Acl) -> String {
-    let letters = [(4, 'c'), (8, 'd'), (1, 'r'), (2, 'w'), (16, 'a')];
-    let perms: String = letters.iter().filter(|(bit, _)| acl.perms & bit != 0).map(|(_, letter)| letter).collect();
-    format!("{}:{}:{perms}", acl.scheme, acl.id)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        write!(out, "{byte:02x}").expect("a string takes all");
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ground::ids::{SessionId, Zxid};
+    use crate::proto::acl::Acl;
 
     fn header(kind: i32) -> TxnHeader {
         TxnHeader { session: SessionId(0x0100_0000_0000_0abc), cxid: 7, zxid: Zxid(0x1_0000_0002), time: 1_700_000_000_123, kind }

@@ -10,6 +10,7 @@ use clap::Args;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::cli::form::shown_path;
 use crate::cli::outcome::{Failed, Outcome, tell};
 use crate::cli::progress::{Progress, bytes};
 use crate::cli::utc::utc;
@@ -18,7 +19,7 @@ use crate::proto::txn::{Txn, decode_blob};
 use crate::storage::batch::BatchHeader;
 use crate::storage::recovery::Record;
 
-use super::entry::{error_name, name, shown_path};
+use super::entry::{error_name, name};
 use super::hot::Hot;
 use super::rate::Rate;
 use super::source::Source;

@@ -1,4 +1,4 @@
-//! Tools: `ringkeeper log` as a process, on what a real server wrote, while it runs, after it, and damaged.
+//! Log: `ringkeeper log` as a process, on what a real server wrote, while it runs, after it, and damaged.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,43 +12,12 @@ use ringkeeper::client::blocking::Client;
 use ringkeeper::proto::acl::Acl;
 use serde_json::Value;
 
-#[path = "server/harness.rs"]
-#[allow(dead_code, unused_imports, unused_macros, reason = "shared with the tests of the server, which use all of it")]
-mod harness;
-
-use harness::{Setup, both, directory, eventually};
+use super::harness::{Setup, both, directory, eventually};
+use super::{fine, tool};
 
 both!(every_transaction_is_dumped, a_log_is_read_while_it_grows, damage_is_told_as_the_server_tells_it);
 
 const BLOCK: usize = 4096;
-
-/// How a tool ended and what it said.
-#[derive(Debug)]
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
-    }
-}
-
-fn tool(args: &[&str], dir: &Path) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ringkeeper"));
-    let output = command.args(&args[..2]).arg(dir).args(&args[2..]).stdin(Stdio::null()).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
-}
-
-/// It must end well and say nothing besides its output.
-fn fine(args: &[&str], dir: &Path) -> Ran {
-    let ran = tool(args, dir);
-    assert_eq!((ran.code, &*ran.err), (Some(0), ""), "{args:?} {ran:#?}");
-    ran
-}
 
 fn segment(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("data/log/log.{number:016x}"))
