@@ -1,5 +1,6 @@
 //! `ringkeeper log`: reads a server's log and never writes to it.
 
+mod counter;
 pub mod dump;
 mod entry;
 mod hot;

@@ -1,7 +1,7 @@
 //! Stats: what a log is made of.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -14,16 +14,12 @@ use crate::cli::form::shown_path;
 use crate::cli::outcome::{Failed, Outcome, tell};
 use crate::cli::progress::{Progress, bytes};
 use crate::cli::utc::utc;
-use crate::ground::ids::{SessionId, Zxid};
-use crate::proto::txn::{Txn, decode_blob};
-use crate::storage::batch::BatchHeader;
-use crate::storage::recovery::Record;
+use crate::ground::ids::SessionId;
 
+use super::counter::{Counter, Tally};
 use super::entry::{error_name, name};
-use super::hot::Hot;
-use super::rate::Rate;
 use super::source::Source;
-use super::walk::{Ending, Halt, Place, Visitor, walk};
+use super::walk::{Ending, walk};
 
 const LONG: &str = "\
 Counts what is in a log: transactions by type, bytes, records in a batch, the rate over time, sessions, the
@@ -39,9 +35,6 @@ Examples:
 Exit codes: 0 all was read, 1 the log is damaged (what is before the damage was counted), 2 wrong usage or
 nothing to read.";
 
-/// Longest path that is kept whole, bytes.
-const PATH_KEPT: usize = 512;
-
 /// Count what is in a log.
 #[derive(Args, Debug)]
 #[command(long_about = LONG, after_long_help = AFTER)]
@@ -56,149 +49,6 @@ pub struct Stats {
     /// One JSON object.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Serialize, Default, Clone, Debug)]
-struct Tally {
-    count: u64,
-    bytes: u64,
-}
-
-/// A large transaction: the order is by bytes, then the older first.
-#[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Large {
-    bytes: u64,
-    zxid: Reverse<Zxid>,
-    kind: i32,
-    path: Option<String>,
-}
-
-struct Counter {
-    top: usize,
-    kinds: BTreeMap<i32, Tally>,
-    members: BTreeMap<i32, u64>,
-    errors: BTreeMap<i32, u64>,
-    marks: u64,
-    framed: u64,
-    payload: u64,
-    records: Histogram<u64>,
-    batch_bytes: Histogram<u64>,
-    sizes: Histogram<u64>,
-    rate: Rate,
-    unread: u64,
-    first: Option<Zxid>,
-    last: Zxid,
-    large: BinaryHeap<Reverse<Large>>,
-    paths: Hot<Box<str>>,
-    sessions: Hot<i64>,
-}
-
-fn histogram() -> Histogram<u64> {
-    Histogram::new(3).expect("three digits are within what a histogram can do")
-}
-
-impl Counter {
-    fn new(top: usize) -> Self {
-        Self {
-            top,
-            kinds: BTreeMap::new(),
-            members: BTreeMap::new(),
-            errors: BTreeMap::new(),
-            marks: 0,
-            framed: 0,
-            payload: 0,
-            records: histogram(),
-            batch_bytes: histogram(),
-            sizes: histogram(),
-            rate: Rate::default(),
-            unread: 0,
-            first: None,
-            last: Zxid::ZERO,
-            large: BinaryHeap::new(),
-            paths: Hot::default(),
-            sessions: Hot::default(),
-        }
-    }
-
-    fn writes(&mut self, txn: &Txn<'_>) {
-        match txn {
-            Txn::Create { path, .. } | Txn::Delete { path, .. } | Txn::SetData { path, .. } | Txn::SetAcl { path, .. } => {
-                self.paths.add(kept(path));
-            }
-            Txn::CloseSession { paths, .. } => paths.iter().for_each(|path| self.paths.add(kept(path))),
-            // A multi with an error in it has changed nothing.
-            Txn::Multi(members) if members.iter().all(|(_, member)| !matches!(member, Txn::Error { .. })) => {
-                members.iter().for_each(|(_, member)| self.writes(member));
-            }
-            _ => {}
-        }
-    }
-}
-
-/// The path, or as much of it as is kept.
-fn kept(path: &str) -> &str {
-    &path[..path.floor_char_boundary(PATH_KEPT)]
-}
-
-fn first_path<'a>(txn: &'a Txn<'_>) -> Option<&'a str> {
-    match txn {
-        Txn::Create { path, .. }
-        | Txn::Delete { path, .. }
-        | Txn::SetData { path, .. }
-        | Txn::SetAcl { path, .. }
-        | Txn::Check { path, .. } => Some(path),
-        Txn::CloseSession { paths, .. } => paths.first().map(AsRef::as_ref),
-        Txn::Multi(members) => members.iter().find_map(|(_, member)| first_path(member)),
-        _ => None,
-    }
-}
-
-impl Visitor for Counter {
-    fn batch(&mut self, _: Place, header: &BatchHeader) -> Result<(), Halt> {
-        self.framed += header.framed_len();
-        self.payload += u64::from(header.payload_len);
-        if header.count == 0 {
-            self.marks += 1;
-        } else {
-            self.records.saturating_record(u64::from(header.count));
-            self.batch_bytes.saturating_record(header.framed_len());
-        }
-        Ok(())
-    }
-
-    fn record(&mut self, record: &Record<'_>) -> Result<(), Halt> {
-        let Ok((header, txn, _)) = decode_blob(record.bytes) else {
-            self.unread += 1;
-            return Ok(());
-        };
-        let bytes = record.bytes.len() as u64;
-        let tally = self.kinds.entry(header.kind).or_default();
-        tally.count += 1;
-        tally.bytes += bytes;
-        self.sizes.saturating_record(bytes);
-        self.rate.add(header.time);
-        self.first.get_or_insert(header.zxid);
-        self.last = header.zxid;
-        match &txn {
-            Txn::Error { err, .. } => *self.errors.entry(*err).or_default() += 1,
-            Txn::Multi(members) => {
-                for (kind, _) in members {
-                    *self.members.entry(*kind).or_default() += 1;
-                }
-            }
-            _ => {}
-        }
-        self.sessions.add(&header.session.0);
-        self.writes(&txn);
-        if self.large.len() < self.top || self.large.peek().is_some_and(|least| least.0.bytes < bytes) {
-            let path = first_path(&txn).map(|path| kept(path).to_owned());
-            self.large.push(Reverse(Large { bytes, zxid: Reverse(header.zxid), kind: header.kind, path }));
-            if self.large.len() > self.top {
-                self.large.pop();
-            }
-        }
-        Ok(())
-    }
 }
 
 #[derive(Serialize)]
@@ -417,8 +267,9 @@ fn missed(by: u64) -> String {
 mod tests {
     use super::*;
     use crate::cli::log::sample::write_log;
+    use crate::ground::ids::Zxid;
     use crate::proto::opcode;
-    use crate::proto::txn::TxnHeader;
+    use crate::proto::txn::{Txn, TxnHeader};
 
     fn blob(zxid: u64, kind: i32, txn: &Txn<'_>) -> Vec<u8> {
         let mut blob = Vec::new();
@@ -461,12 +312,5 @@ mod tests {
         let mut text = String::new();
         report.write(&mut text).unwrap();
         assert!(text.contains("4 transactions, zxid 0x1..0x4\n") && text.contains("           2  /a\n"), "{text}");
-    }
-
-    #[test]
-    fn long_paths_are_cut_between_characters() {
-        let path = "é".repeat(400);
-        assert_eq!(kept(&path).len(), 512);
-        assert_eq!(kept("/short"), "/short");
     }
 }
