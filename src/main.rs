@@ -8,6 +8,8 @@ use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 use ringkeeper::bench::command::Bench;
+use ringkeeper::cli::image::Image;
+use ringkeeper::cli::log::Log;
 use ringkeeper::cli::serve::Serve;
 
 static VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -26,7 +28,8 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     long_about = "A coordination server for ZooKeeper clients: thread per core on io_uring, every acknowledged write on \
 disk.\n\nIt reads the zoo.cfg you have. To try it:\n\n  ringkeeper serve              on 127.0.0.1:2181, data in ./ringkeeper-data\n  \
 ringkeeper serve --help       everything that can be set\n  ringkeeper bench run          how long do \
-clients wait for it?\n\nExit codes: 0 stopped when told to, 1 could not start or had to stop, 2 wrong usage."
+clients wait for it?\n  ringkeeper log --help         read a server's log\n  ringkeeper image --help       read its \
+images\n\nExit codes: 0 stopped when told to, 1 could not start or had to stop, 2 wrong usage."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -37,12 +40,16 @@ struct Cli {
 enum Command {
     Serve(Serve),
     Bench(Box<Bench>),
+    Log(Log),
+    Image(Image),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(command) => command.run(),
         Command::Bench(command) => command.run(),
+        Command::Log(command) => command.run(),
+        Command::Image(command) => command.run(),
     }
 }
 
@@ -55,7 +62,7 @@ mod tests {
     fn parse(line: &str) -> Result<Serve, clap::error::ErrorKind> {
         match Cli::try_parse_from(line.split(' ')) {
             Ok(Cli { command: Command::Serve(serve) }) => Ok(serve),
-            Ok(Cli { command: Command::Bench(bench) }) => panic!("{line} is no serve but {bench:?}"),
+            Ok(other) => panic!("{line} is no serve but {other:?}"),
             Err(e) => Err(e.kind()),
         }
     }
@@ -94,6 +101,15 @@ mod tests {
             ("ringkeeper serve -D =x", ErrorKind::ValueValidation),
             ("ringkeeper --version", ErrorKind::DisplayVersion),
             ("ringkeeper serve --help", ErrorKind::DisplayHelp),
+            ("ringkeeper log", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("ringkeeper log dump", ErrorKind::MissingRequiredArgument),
+            ("ringkeeper log dump d --from x", ErrorKind::ValueValidation),
+            ("ringkeeper log dump d --data base64", ErrorKind::InvalidValue),
+            ("ringkeeper log stats d --top 0", ErrorKind::ValueValidation),
+            ("ringkeeper image", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("ringkeeper image compare a", ErrorKind::MissingRequiredArgument),
+            ("ringkeeper image top d 0", ErrorKind::ValueValidation),
+            ("ringkeeper log verify --help", ErrorKind::DisplayHelp),
         ];
         for (line, kind) in cases {
             assert_eq!(parse(line).err(), Some(kind), "{line}");

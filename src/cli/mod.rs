@@ -1,4 +1,11 @@
-//! Floor 6: the subcommands that run the server. `main.rs` reads the command line.
+//! Floor 6: the subcommands that run the server and read what it keeps. `main.rs` reads the command line.
 
+mod form;
+pub mod image;
+mod in_use;
+pub mod log;
 mod logging;
+mod outcome;
+mod progress;
 pub mod serve;
+mod utc;

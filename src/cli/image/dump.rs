@@ -1,0 +1,100 @@
+//! Dump: every znode of an image, a line each.
+
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::form::DataForm;
+use crate::cli::outcome::{Failed, Outcome, tell};
+use crate::cli::progress::Progress;
+use crate::cli::utc::utc;
+
+use super::source::{load, newest_at, visit};
+use super::znode::Znode;
+
+const AFTER: &str = "\
+Examples:
+  ringkeeper image dump /srv/ringkeeper                        the newest image: each znode with its Stat and ACL
+  ringkeeper image dump DIR --path /config --data utf8         what was below /config
+  ringkeeper image dump FILE --sessions --json | jq -r 'select(.session) | .session'
+
+Znodes come parents first, siblings by name. The image is loaded whole before its first znode is shown, by the code that
+a server loads with, and takes as much memory as it takes a server.
+
+Exit codes: 0 all was shown, 1 the image is damaged (nothing of it was shown), 2 wrong usage or nothing to read.";
+
+/// Print the znodes of an image.
+#[derive(Args, Debug)]
+#[command(after_long_help = AFTER)]
+pub struct Dump {
+    /// An image, or a directory; then its newest one.
+    place: PathBuf,
+
+    /// Only this znode and those below it.
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
+
+    /// Show the data of znodes too.
+    #[arg(long, value_name = "FORM")]
+    data: Option<DataForm>,
+
+    /// Show the sessions too, before the znodes.
+    #[arg(long)]
+    sessions: bool,
+
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Session {
+    session: String,
+    timeout_ms: i32,
+}
+
+impl Dump {
+    /// Prints.
+    pub fn run(&self) -> Result<Outcome, Failed> {
+        let path = newest_at(&self.place)?;
+        let image = match load(&path, &mut Progress::new(false)) {
+            Ok(image) => image,
+            Err(fault) => return fault.tell(&path),
+        };
+        let view = image.loaded.tree.view();
+        let asked = self.path.as_deref().map_or("/", |path| if path == "/" { path } else { path.trim_end_matches('/') });
+        let Some(from) = view.find(asked) else {
+            tell(&format!("{} has no znode {asked:?}", path.display()));
+            return Ok(Outcome::Fine);
+        };
+        let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        if !self.json {
+            let (zxid, created, digest) = (image.loaded.zxid, utc(image.header.created.0), image.totals.digest);
+            writeln!(out, "# {} zxid={zxid} created={created} digest={digest:#018x}", path.display())?;
+        }
+        for (id, timeout_ms) in image.loaded.sessions.iter().filter(|_| self.sessions) {
+            if self.json {
+                serde_json::to_writer(&mut out, &Session { session: id.to_string(), timeout_ms: *timeout_ms })
+                    .map_err(io::Error::from)?;
+                out.write_all(b"\n")?;
+            } else {
+                writeln!(out, "# session={id} timeout={timeout_ms}ms")?;
+            }
+        }
+        let mut line = String::new();
+        visit(view, from, |record, _| -> io::Result<()> {
+            let znode = Znode::new(record, self.data);
+            if self.json {
+                serde_json::to_writer(&mut out, &znode)?;
+                return out.write_all(b"\n");
+            }
+            line.clear();
+            znode.text(&mut line);
+            out.write_all(line.as_bytes())
+        })?;
+        out.flush()?;
+        Ok(Outcome::Fine)
+    }
+}

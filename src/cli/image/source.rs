@@ -1,0 +1,193 @@
+//! Source: an image read from its file by the code that a server loads with, and never written.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use rkyv::util::AlignedVec;
+
+use crate::cli::outcome::{Failed, Outcome, tell};
+use crate::cli::progress::{Progress, bytes};
+use crate::engine::archivist::load::{Assembly, LoadError, Loaded, Loader};
+use crate::ground::limits::BLOCK;
+use crate::storage::image::{FRAME, ImageError, ImageHeader, KIND_END, Reader, Totals, image_zxid};
+use crate::tree::record::Record;
+use crate::tree::view::{SlotId, View};
+
+/// A whole image, checked.
+pub struct Image {
+    /// Its file.
+    pub path: PathBuf,
+    /// Bytes of the file.
+    pub len: u64,
+    /// What its header says.
+    pub header: ImageHeader,
+    /// What its end says.
+    pub totals: Totals,
+    /// What it holds.
+    pub loaded: Loaded,
+}
+
+/// The images at `place`, ascending: the file itself, or those of a directory, or of the directory `images` in it.
+pub fn images_at(place: &Path) -> Result<Vec<PathBuf>, Failed> {
+    if !place.is_dir() {
+        return Ok(vec![place.to_owned()]);
+    }
+    for dir in [place.to_owned(), place.join("images")] {
+        if !dir.is_dir() {
+            continue;
+        }
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&dir).map_err(Failed::on("list", &dir))? {
+            let name = entry.map_err(Failed::on("list", &dir))?.file_name();
+            found.extend(name.to_str().and_then(image_zxid).map(|zxid| (zxid, dir.join(&name))));
+        }
+        if !found.is_empty() {
+            found.sort();
+            return Ok(found.into_iter().map(|(_, path)| path).collect());
+        }
+    }
+    let place = place.display();
+    Err(Failed::NotThere(format!(
+        "no image in {place}: images are named image. and 16 digits, and lie in the directory images of a server's dataDir"
+    )))
+}
+
+/// The newest image at `place`.
+pub fn newest_at(place: &Path) -> Result<PathBuf, Failed> {
+    let mut images = images_at(place)?;
+    Ok(images.pop().expect("there is one, or it is an error"))
+}
+
+/// Why an image is none.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Failed(#[from] Failed),
+    /// What it says cannot be believed.
+    #[error(transparent)]
+    Damaged(#[from] LoadError),
+}
+
+impl From<ImageError> for Fault {
+    fn from(error: ImageError) -> Self {
+        Self::Damaged(error.into())
+    }
+}
+
+impl Fault {
+    /// Tells of a damaged image; an unreadable one, or one of a later release, ends the tool otherwise.
+    pub fn tell(self, path: &Path) -> Result<Outcome, Failed> {
+        let line = self.line(path)?;
+        tell(&line);
+        Ok(Outcome::Wrong)
+    }
+
+    /// The line about a damaged image: file, offset, next step.
+    pub fn line(self, path: &Path) -> Result<String, Failed> {
+        let path = path.display();
+        match self {
+            Self::Failed(failed) => Err(failed),
+            Self::Damaged(error @ LoadError::Image(ImageError::Newer(_))) => Err(Failed::NotThere(format!("{path} {error}"))),
+            Self::Damaged(error) => Ok(format!(
+                "{path} {error}; put an intact copy of it back, or keep an older image and the log from there on, which a server starts from"
+            )),
+        }
+    }
+}
+
+/// Loads an image. Nothing of it is shown unless all of it is good.
+pub fn load(path: &Path, progress: &mut Progress) -> Result<Image, Fault> {
+    let mut file = File::open(path).map_err(Failed::on("open", path))?;
+    let len = file.metadata().map_err(Failed::on("look at", path))?.len();
+    let mut next = |into: &mut [u8]| fill(&mut file, into).map_err(Failed::on("read", path));
+    let mut block = vec![0; BLOCK];
+    let got = next(&mut block)?;
+    let header = ImageHeader::decode(&block[..got])?;
+    // A copy may have any name; one that says a zxid has to be right.
+    let named = path.file_name().and_then(|name| name.to_str()).and_then(image_zxid);
+    let mut reader = Reader::new(named.unwrap_or(header.zxid), &block)?;
+    let loader = Loader::new(seeds()?);
+    let mut assembly = Assembly::new(&loader, 0);
+    loop {
+        let mut bytes_of_frame = [0; FRAME];
+        let got = next(&mut bytes_of_frame)?;
+        let frame = reader.frame(&bytes_of_frame[..got])?;
+        // A file that was cut is told by its length, before memory is made ready for what is not there.
+        let there = usize::try_from(len.saturating_sub(frame.offset)).unwrap_or(usize::MAX).min(frame.padded());
+        let mut payload = AlignedVec::new();
+        payload.resize(there, 0);
+        let got = next(&mut payload)?;
+        payload.resize(got, 0);
+        if frame.kind == KIND_END {
+            reader.payload(&frame, &payload)?;
+            break;
+        }
+        reader.skip(&frame);
+        assembly.add(loader.read(&frame, payload)?)?;
+        progress.tell(|| format!("{}: {} of {}", path.display(), bytes(frame.offset), bytes(len)));
+    }
+    let totals = reader.finish(len)?;
+    let loaded = assembly.finish(loader, header.zxid, &totals)?;
+    Ok(Image { path: path.to_owned(), len, header, totals, loaded })
+}
+
+/// Reads until `into` is full or the file ends.
+fn fill(file: &mut File, into: &mut [u8]) -> io::Result<usize> {
+    let mut got = 0;
+    while got < into.len() {
+        match file.read(&mut into[got..]) {
+            Ok(0) => break,
+            Ok(n) => got += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(got)
+}
+
+/// Whoever wrote the paths of an image must not know how they are hashed here.
+fn seeds() -> Result<[u64; 4], Failed> {
+    let mut seeds = [0; 4];
+    for seed in &mut seeds {
+        *seed = getrandom::u64().map_err(|error| Failed::NotThere(format!("no random bytes to be had: {error}")))?;
+    }
+    Ok(seeds)
+}
+
+/// Shows `visit` the znode at `from` and all below it, parents first and siblings by name, with their depth below `from`.
+pub fn visit<E>(view: &View, from: SlotId, mut visit: impl FnMut(&Record, usize) -> Result<(), E>) -> Result<(), E> {
+    let mut ahead = vec![(from, 0)];
+    while let Some((slot, depth)) = ahead.pop() {
+        visit(view.record(slot), depth)?;
+        let begin = ahead.len();
+        ahead.extend(view.child_slots(slot).map(|child| (child, depth + 1)));
+        // What is pushed last comes first.
+        ahead[begin..].sort_unstable_by(|a, b| view.record(b.0).path_bytes().cmp(view.record(a.0).path_bytes()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_found_here_or_one_further_down() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(images_at(dir.path()).unwrap_err().to_string().starts_with("no image in "));
+        let images = dir.path().join("images");
+        fs::create_dir(&images).unwrap();
+        for name in ["image.000000000000000a", "image.0000000000000009", "image.tmp"] {
+            fs::write(images.join(name), b"x").unwrap();
+        }
+        let want = ["image.0000000000000009", "image.000000000000000a"].map(|name| images.join(name));
+        assert_eq!(images_at(dir.path()).unwrap(), want);
+        assert_eq!(newest_at(&images).unwrap(), want[1]);
+        assert_eq!(newest_at(&want[0]).unwrap(), want[0]);
+        let fault = load(&want[0], &mut Progress::new(false)).err().unwrap();
+        let line = fault.line(&want[0]).unwrap();
+        assert!(line.contains("image.0000000000000009 cut off at offset 1; put an intact copy"), "{line}");
+    }
+}

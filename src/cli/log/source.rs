@@ -1,0 +1,187 @@
+//! Source: the segments of a log, read and never written, also while a server appends to them.
+//!
+//! A file that grows cannot be read in one moment: its first blocks may be looked at before a batch is written there, and its last
+//! ones after later batches vouch for that one; then a whole log looks damaged. So, where a server works, the end of the log is looked
+//! up first, and what is before it is read afterwards: whatever that end vouches for was on the disk before it.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::cli::in_use::worker_of;
+use crate::cli::outcome::Failed;
+use crate::ground::limits::BLOCK;
+use crate::storage::batch::BatchHeader;
+use crate::storage::segment::{SegmentHeader, file_name, number_of};
+
+/// A log as it was when it was opened.
+#[derive(Debug)]
+pub struct Source {
+    dir: PathBuf,
+    segments: Vec<u64>,
+    worker: Option<u32>,
+    bytes: u64,
+}
+
+impl Source {
+    /// The log in `dir`, or in the directory `log` of it: where a server's data is, its log is one further down.
+    pub fn open(dir: &Path) -> Result<Self, Failed> {
+        let below = dir.join("log");
+        let mut found = (dir.to_owned(), numbers(dir)?);
+        if found.1.is_empty() && below.is_dir() {
+            found = (below.clone(), numbers(&below)?);
+        }
+        let (dir, mut segments) = found;
+        if segments.is_empty() {
+            return Err(Failed::NotThere(nothing(&dir)));
+        }
+        let worker = worker_of(&dir);
+        if worker.is_some() {
+            segments.truncate(used(&dir, &segments));
+        }
+        let mut bytes = 0;
+        for number in &segments {
+            let path = dir.join(file_name(*number));
+            bytes += fs::metadata(&path).map_err(Failed::on("look at", &path))?.len();
+        }
+        Ok(Self { dir, segments, worker, bytes })
+    }
+
+    /// Where the segments are.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Their numbers, ascending. Where a server works, those after the last that held a batch are left out.
+    #[must_use]
+    pub fn segments(&self) -> &[u64] {
+        &self.segments
+    }
+
+    /// Bytes of all of them.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What to know of a directory in which a server works.
+    #[must_use]
+    pub fn notice(&self) -> Option<String> {
+        let pid = self.worker?;
+        Some(format!("a server works on {} (process {pid}): what is read ends where its log ended just now", self.dir.display()))
+    }
+
+    /// Reads a segment whole.
+    pub fn read(&self, number: u64, into: &mut Vec<u8>) -> Result<(), Failed> {
+        let path = self.dir.join(file_name(number));
+        self.load(&path, into)?;
+        if self.worker.is_some() && self.segments.last() == Some(&number) {
+            let end = end_of(number, into);
+            self.load(&path, into)?;
+            if let Some(rest) = into.get_mut(end..) {
+                rest.fill(0);
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&self, path: &Path, into: &mut Vec<u8>) -> Result<(), Failed> {
+        into.clear();
+        let mut file = File::open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound if self.worker.is_some() => {
+                Failed::NotThere(format!("{} was removed by the server meanwhile: start again", path.display()))
+            }
+            _ => Failed::on("open", path)(error),
+        })?;
+        let len = file.metadata().map_err(Failed::on("look at", path))?.len();
+        let room =
+            usize::try_from(len).map_err(io::Error::other).and_then(|len| into.try_reserve_exact(len).map_err(io::Error::other));
+        room.map_err(Failed::on("find memory for", path))?;
+        file.read_to_end(into).map_err(Failed::on("read", path))?;
+        Ok(())
+    }
+}
+
+fn numbers(dir: &Path) -> Result<Vec<u64>, Failed> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(dir).map_err(Failed::on("list", dir))? {
+        let entry = entry.map_err(Failed::on("list", dir))?;
+        numbers.extend(entry.file_name().to_str().and_then(number_of));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn nothing(dir: &Path) -> String {
+    if dir.join("version-2").is_dir() {
+        return format!("{} holds the data of a ZooKeeper server, which this tool does not read", dir.display());
+    }
+    format!(
+        "no log in {}: segments are named log. and 16 digits, and lie in the directory log of a server's dataLogDir",
+        dir.display()
+    )
+}
+
+/// How many of the segments had batches, all up to the last of those. At least one.
+fn used(dir: &Path, segments: &[u64]) -> usize {
+    let last = segments.iter().rposition(|number| !is_spare(&dir.join(file_name(*number)), *number));
+    last.unwrap_or(0) + 1
+}
+
+/// Whether a segment is certainly intact and without batches.
+fn is_spare(path: &Path, number: u64) -> bool {
+    let mut blocks = [0; 2 * BLOCK];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut blocks, 0));
+    let Ok(header) = SegmentHeader::decode(number, &blocks) else { return false };
+    let batch = BatchHeader::decode(&blocks[BLOCK..]);
+    read.is_ok() && !batch.is_ok_and(|(batch, _)| batch.salt == header.start.salt)
+}
+
+/// The byte after the last batch whose header can be read, of those that belong to the present use of the segment.
+fn end_of(number: u64, file: &[u8]) -> usize {
+    let Ok(header) = SegmentHeader::decode(number, file) else { return file.len() };
+    let mut end = BLOCK;
+    for at in (BLOCK..file.len()).step_by(BLOCK) {
+        let Ok((batch, _)) = BatchHeader::decode(&file[at..]) else { continue };
+        if batch.salt == header.start.salt {
+            end = end.max(at.saturating_add(usize::try_from(batch.framed_len()).unwrap_or(usize::MAX)));
+        }
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_without_a_log_says_what_it_looked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = |dir: &Path| Source::open(dir).unwrap_err().to_string();
+        assert!(said(dir.path()).contains("no log in "), "{}", said(dir.path()));
+        fs::create_dir(dir.path().join("version-2")).unwrap();
+        assert!(said(dir.path()).contains("ZooKeeper"), "{}", said(dir.path()));
+        assert!(said(&dir.path().join("none")).starts_with("cannot list "));
+    }
+
+    #[test]
+    fn the_log_is_found_here_or_one_further_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        fs::create_dir(&log).unwrap();
+        for name in ["log.000000000000000a", "log.0000000000000009", "log.9", "segment.tmp"] {
+            fs::write(log.join(name), b"x").unwrap();
+        }
+        for at in [dir.path(), &log] {
+            let source = Source::open(at).unwrap();
+            assert_eq!((source.dir(), source.segments(), source.bytes()), (&*log, &[9, 10][..], 2));
+            assert_eq!(source.notice(), None);
+        }
+        let mut bytes = Vec::new();
+        Source::open(&log).unwrap().read(9, &mut bytes).unwrap();
+        assert_eq!(bytes, b"x");
+        assert!(!is_spare(&log.join("log.0000000000000009"), 9), "a file that is no segment may be damage");
+    }
+}
