@@ -256,3 +256,115 @@ fn lists<'a>(znodes: impl Iterator<Item = ZnodeRef<'a>>) -> BTreeMap<&'a [Acl], 
     }
     lists
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::super::import::{From, import};
+    use super::super::imported::{Imported, Znode, digest_of};
+    use super::*;
+    use crate::tree::record::Stored;
+
+    fn any_stored() -> impl Strategy<Value = Stored> {
+        let long = prop_oneof![Just(0), any::<i64>()];
+        let owner = prop_oneof![4 => Just(0), 2 => 1..4i64, 1 => Just(i64::MIN), 1 => Just(0xff_i64 << 56 | 60_000)];
+        (prop::array::uniform5(long), prop::array::uniform3(any::<i32>()), owner).prop_map(|(l, n, ephemeral_owner)| Stored {
+            czxid: Zxid::from_wire(l[0]),
+            mzxid: Zxid::from_wire(l[1]),
+            pzxid: Zxid::from_wire(l[2]),
+            ctime: l[3],
+            mtime: l[4],
+            version: n[0],
+            cversion: n[1],
+            aversion: n[2],
+            num_children: 0,
+            ephemeral_owner,
+        })
+    }
+
+    fn any_list() -> impl Strategy<Value = Arc<[Acl]>> {
+        let entry = (any::<i32>(), "[a-z]{0,5}", ".{0,6}").prop_map(|(perms, scheme, id)| Acl::new(perms, &scheme, &id));
+        prop_oneof![Just(vec![Acl::open()]), prop::collection::vec(entry, 0..3)].prop_map(Into::into)
+    }
+
+    fn any_state() -> impl Strategy<Value = Imported> {
+        let data = prop::option::of(prop::collection::vec(any::<u8>(), 0..300));
+        let node = ((0..6usize, "[a-z\u{e9}.-]{1,3}"), data, any_list(), any_stored());
+        let sessions = prop::collection::btree_map(prop_oneof![1..4i64, any::<i64>()], 1000..60_000i32, 0..6);
+        (prop::collection::vec(node, 0..40), sessions, 1..i64::MAX).prop_map(|(nodes, sessions, zxid)| {
+            let mut tree: BTreeMap<String, Znode> = BTreeMap::new();
+            let mut put = |path: String, data: Option<Vec<u8>>, acl: Arc<[Acl]>, stored: Stored| {
+                if tree.contains_key(&path) {
+                    return;
+                }
+                if let Some((parent, _)) = crate::proto::path::split(&path).filter(|_| path != ROOT) {
+                    tree.get_mut(parent).unwrap().stored.num_children += 1;
+                }
+                tree.insert(path.clone(), Znode { path: path.into(), data: data.map(Into::into), acl, stored });
+            };
+            let mut made = vec![String::new()];
+            let system =
+                ["/", "/zookeeper", "/zookeeper/config", "/zookeeper/quota"].map(|path| (path, any_open(), Stored::default()));
+            for (path, acl, stored) in system {
+                put(path.into(), Some(vec![]), acl, stored);
+            }
+            for ((parent, name), data, acl, mut stored) in nodes {
+                // An owner must have a session.
+                if (1..4).contains(&stored.ephemeral_owner) && !sessions.contains_key(&stored.ephemeral_owner) {
+                    stored.ephemeral_owner = 0;
+                }
+                let path = format!("{}/{name}", made[parent % made.len()]);
+                put(path.clone(), data, acl, stored);
+                made.push(path);
+            }
+            let znodes: Vec<_> = tree.into_values().collect();
+            let digest = znodes.iter().map(|z| u64::from(digest_of(&z.path, z.data.as_deref(), &z.stored))).sum();
+            let sessions = sessions.into_iter().map(|(id, timeout_ms)| (SessionId(id), timeout_ms)).collect();
+            Imported { zxid: Zxid::from_wire(zxid), znodes, sessions, digest }
+        })
+    }
+
+    fn any_open() -> Arc<[Acl]> {
+        [Acl::open()].into()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+
+        #[test]
+        fn any_state_comes_back(state in any_state()) {
+            let top = tempfile::tempdir().unwrap();
+            let mut silent = |_: &str| ();
+            let mut progress = Progress::new(&mut silent);
+            let written = State { zxid: state.zxid, sessions: &state.sessions, digest: state.digest };
+            let exported = export(top.path(), &written, state.znode_refs(), &mut progress).unwrap();
+            prop_assert_eq!(exported.znodes, state.znodes.len());
+            let epoch = std::fs::read_to_string(top.path().join("version-2/currentEpoch")).unwrap();
+            prop_assert_eq!(epoch, state.zxid.epoch().to_string());
+            let from = From { data_dir: top.path().join("version-2"), log_dir: None, ignore_digest: false };
+            let (back, report) = import(&from, &mut progress).unwrap();
+            prop_assert_eq!(report.verified, Some(state.zxid));
+            prop_assert_eq!(back, state);
+        }
+    }
+
+    #[test]
+    fn a_wrong_digest_and_a_used_directory_are_refused() {
+        let top = tempfile::tempdir().unwrap();
+        let mut silent = |_: &str| ();
+        let mut progress = Progress::new(&mut silent);
+        let acl = any_open();
+        let znodes = ["/", "/zookeeper"].map(|path| ZnodeRef { path, data: None, acl: &acl, stored: Stored::default() });
+        let state = State { zxid: Zxid(5), sessions: &[], digest: 7 };
+        let error = export(&top.path().join("a"), &state, znodes.iter().copied(), &mut progress).unwrap_err();
+        assert!(matches!(error, ExportError::Digest { wanted: 7, .. }), "{error}");
+        // Nothing that a server would start from is left.
+        assert!(!top.path().join("a/version-2/snapshot.5").exists());
+        let error = export(&top.path().join("b"), &state, znodes[1..].iter().copied(), &mut progress).unwrap_err();
+        assert!(matches!(error, ExportError::ReadBack(_)), "{error}");
+        assert!(matches!(export(top.path(), &state, znodes.iter().copied(), &mut progress), Err(ExportError::NotEmpty(_))));
+    }
+}

@@ -2,6 +2,7 @@
 
 mod adler;
 mod change;
+pub mod command;
 mod compression;
 pub mod export;
 pub mod flaw;

@@ -326,3 +326,295 @@ fn owner_of(stored: &Stored) -> Option<SessionId> {
 pub(super) fn is_extended(stored: &Stored) -> bool {
     stored.ephemeral_owner != 0 && owner_of(stored).is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::proto::opcode;
+    use crate::proto::txn::{Txn, TxnHeader};
+    use crate::tree::tree::Tree;
+
+    fn at(zxid: u64, session: i64) -> At {
+        At { session: SessionId(session), zxid: Zxid(zxid), time: 1000 + zxid as i64 }
+    }
+
+    fn open() -> Vec<Acl> {
+        vec![Acl::open()]
+    }
+
+    fn create(path: &str, owner: i64) -> Change<'_> {
+        Change::Create { path: path.into(), data: Some(b"x"), acl: open(), owner, parent_cversion: -1 }
+    }
+
+    /// The fresh tree.
+    fn fresh() -> Model {
+        let mut model = Model::new();
+        for path in ["/", "/zookeeper"] {
+            let list = model.list(open());
+            model.place(path, Some([].into()), Ok(list), Stored::default()).unwrap();
+        }
+        model
+    }
+
+    fn paths(model: Model) -> Vec<String> {
+        model.finish().unwrap().0.iter().map(|znode| znode.path.to_string()).collect()
+    }
+
+    #[test]
+    fn the_fresh_digest() {
+        assert_eq!(fresh().digest(), 1_371_985_504);
+        assert_eq!(paths(fresh()), ["/", "/zookeeper", "/zookeeper/config", "/zookeeper/quota"]);
+        assert_eq!(Model::new().finish().unwrap_err(), Unfinished::Missing("/"));
+    }
+
+    #[test]
+    fn znodes_of_a_snapshot_have_their_place() {
+        let mut model = fresh();
+        let list = model.list(open());
+        let mut place = |path| model.place(path, None, Ok(list.clone()), Stored::default());
+        for (path, want) in [
+            ("/a", Ok(())),
+            ("/a/b", Ok(())),
+            ("/a", Err(Misplaced::Twice)),
+            ("/", Err(Misplaced::Twice)),
+            ("/b/c", Err(Misplaced::Orphan)),
+            ("/a/", Err(Misplaced::Path)),
+            ("//", Err(Misplaced::Path)),
+            ("//a", Err(Misplaced::Path)),
+            ("a", Err(Misplaced::Path)),
+        ] {
+            assert_eq!(place(path), want, "{path}");
+        }
+        model.place("/a/c", None, Err(7), Stored::default()).unwrap();
+        model.apply(at(9, 1), Change::SetAcl { path: "/a/c".into(), acl: vec![], version: 1 });
+        model.place("/a/d", None, Err(8), Stored::default()).unwrap();
+        assert_eq!(model.finish().unwrap_err(), Unfinished::Acl { path: "/a/d".into(), id: 8 });
+    }
+
+    #[test]
+    fn what_does_not_fit_is_passed_over_by_zookeepers_rules() {
+        let mut model = fresh();
+        model.apply(at(1, 7), create("/a", 0));
+        model.apply(at(2, 7), create("/a/e", 7));
+        let before = model.digest();
+        for change in [create("/none/b", 0), Change::Delete("/none/b".into()), create("/", 0), Change::Delete("/".into())] {
+            model.apply(at(3, 7), change);
+            assert_eq!(model.digest(), before);
+        }
+        // A create that comes again: the list is its own, the parent's counters rise.
+        let again = Change::Create { path: "/a/e".into(), data: None, acl: vec![], owner: 0, parent_cversion: 4 };
+        model.apply(at(5, 7), again);
+        // A delete of what is not there raises pzxid.
+        model.apply(at(6, 7), Change::Delete("/a/none".into()));
+        model.apply(at(4, 7), Change::Delete("/a/none".into()));
+        let node = |model: &Model, path: &str| model.nodes[path].stored;
+        assert_eq!((node(&model, "/a").cversion, node(&model, "/a").pzxid), (4, Zxid(6)));
+        assert_eq!((node(&model, "/a/e").ephemeral_owner, node(&model, "/a/e").czxid), (7, Zxid(2)));
+        assert!(matches!(&model.nodes["/a/e"].access, Access::Known(list) if list.is_empty()));
+        model.apply(at(7, 7), Change::CloseSession(None));
+        assert_eq!((node(&model, "/a").num_children, node(&model, "/a").pzxid), (0, Zxid(7)));
+        assert!(model.owned.is_empty());
+    }
+
+    #[test]
+    fn children_outlive_their_parent_until_they_come_again() {
+        let mut model = fresh();
+        for (zxid, path) in [(1, "/a"), (2, "/a/b"), (3, "/a/b/c"), (4, "/a/d"), (5, "/a-x")] {
+            model.apply(at(zxid, 1), create(path, 0));
+        }
+        model.apply(at(6, 1), Change::Delete("/a".into()));
+        model.apply(at(7, 1), create("/a", 0));
+        model.apply(at(8, 1), create("/a/d", 0));
+        assert_eq!(model.nodes["/a"].stored.num_children, 1);
+        let (znodes, digest, left_out) = model.finish().unwrap();
+        let reached: Vec<_> = znodes.iter().map(|znode| &*znode.path).collect();
+        assert_eq!(reached, ["/", "/a", "/a-x", "/a/d", "/zookeeper", "/zookeeper/config", "/zookeeper/quota"]);
+        let sum = znodes.iter().map(|znode| u64::from(digest_of(&znode.path, znode.data.as_deref(), &znode.stored)));
+        assert_eq!((digest, left_out), (sum.sum(), 2));
+        assert_eq!(znodes[3].stored.czxid, Zxid(8));
+    }
+
+    #[test]
+    fn the_dead_are_buried() {
+        let mut model = fresh();
+        for (session, path) in [(1, "/a"), (2, "/b"), (-3, "/c"), (i64::MIN, "/container"), (0xff_i64 << 56 | 5, "/ttl")] {
+            model.apply(at(3, session), create(path, session));
+        }
+        assert_eq!(model.bury(Zxid(9), |session| session == SessionId(2)), [SessionId(-3), SessionId(1)]);
+        assert_eq!(model.nodes["/"].stored.pzxid, Zxid(9));
+        assert_eq!(paths(model)[1..4], ["/b", "/container", "/ttl"]);
+    }
+
+    /// One request of a small world.
+    #[derive(Clone, Debug)]
+    enum Ask {
+        Create(String, u8),
+        Delete(String),
+        Set(String),
+        Acl(String),
+        Close,
+        Pair(Box<Ask>, Box<Ask>),
+    }
+
+    fn any_path() -> impl Strategy<Value = String> {
+        prop::collection::vec(0..3usize, 1..4).prop_map(|names| names.iter().map(|&n| ["/a", "/b", "/a-"][n]).collect())
+    }
+
+    fn any_ask() -> impl Strategy<Value = Ask> {
+        let single = prop_oneof![
+            6 => (any_path(), any::<u8>()).prop_map(|(path, kind)| Ask::Create(path, kind)),
+            4 => any_path().prop_map(Ask::Delete),
+            2 => any_path().prop_map(Ask::Set),
+            1 => any_path().prop_map(Ask::Acl),
+        ]
+        .boxed();
+        prop_oneof![
+            8 => single.clone(),
+            1 => Just(Ask::Close),
+            1 => (single.clone(), single).prop_map(|(a, b)| Ask::Pair(a.into(), b.into())),
+        ]
+    }
+
+    /// What a server makes of a request on this tree: resolved, or nothing where it refuses. `multi` members are written as if
+    /// the ones before them had been applied.
+    fn resolve(model: &Model, session: i64, ask: &Ask, zxid: u64) -> Option<Txn<'static>> {
+        let acl = || vec![Acl::new(i32::from(zxid as u8 % 4), "world", "anyone")].into();
+        let existing = |path: &str| model.nodes.get(path).map(|node| node.stored);
+        Some(match ask {
+            Ask::Create(path, kind) => {
+                let parent = existing(parent_of(path)?)?;
+                if existing(path).is_some() || parent.ephemeral_owner != 0 {
+                    return None;
+                }
+                let data = (kind % 3 > 0).then_some(&b"data"[..usize::from(kind % 5).min(4)]);
+                let (ephemeral, parent_cversion) = (kind % 2 == 0 && session != 0, parent.cversion + 1);
+                Txn::Create { path: path.clone().into(), data, acl: acl(), ephemeral, parent_cversion }
+            }
+            Ask::Delete(path) => {
+                existing(path).filter(|stored| stored.num_children == 0)?;
+                Txn::Delete { path: path.clone().into() }
+            }
+            Ask::Set(path) => {
+                Txn::SetData { path: path.clone().into(), data: Some(b"set"), version: existing(path)?.version + 1 }
+            }
+            Ask::Acl(path) => Txn::SetAcl { path: path.clone().into(), acl: acl(), version: existing(path)?.aversion + 1 },
+            Ask::Close => {
+                let owned = model.owned.get(&SessionId(session)).into_iter().flatten();
+                Txn::CloseSession { paths: owned.map(|path| path.to_string().into()).collect() }
+            }
+            Ask::Pair(..) => return None,
+        })
+    }
+
+    fn kind_of(txn: &Txn<'_>) -> i32 {
+        match txn {
+            Txn::Create { .. } => opcode::CREATE,
+            Txn::Delete { .. } => opcode::DELETE,
+            Txn::SetData { .. } => opcode::SET_DATA,
+            Txn::SetAcl { .. } => opcode::SET_ACL,
+            Txn::CloseSession { .. } => opcode::CLOSE_SESSION,
+            _ => opcode::MULTI,
+        }
+    }
+
+    /// A correct log: blobs of transactions that a strict tree takes, with its digests.
+    fn written(asks: &[(i64, Ask)]) -> (Vec<Vec<u8>>, Tree) {
+        let (mut tree, mut model, mut log) = (Tree::new([1, 2, 3, 4]), fresh(), Vec::new());
+        for (zxid, (session, ask)) in (1..).zip(asks) {
+            let members = match ask {
+                Ask::Pair(a, b) => vec![&**a, &**b],
+                ask => vec![ask],
+            };
+            let mut txns = Vec::new();
+            for ask in members {
+                if let Some(txn) = resolve(&model, *session, ask, zxid) {
+                    let mut blob = Vec::new();
+                    let header = TxnHeader {
+                        session: SessionId(*session),
+                        cxid: 0,
+                        zxid: Zxid(zxid),
+                        time: 1000 + zxid as i64,
+                        kind: kind_of(&txn),
+                    };
+                    header.encode(&mut blob);
+                    txn.encode(&mut blob);
+                    model.apply(at(zxid, *session), super::super::change::decode_blob(&blob).unwrap().1);
+                    txns.push(txn);
+                }
+            }
+            let txn = match txns.len() {
+                0 => Txn::Error { err: -101 },
+                1 => txns.remove(0),
+                _ => Txn::Multi(txns.into_iter().map(|txn| (kind_of(&txn), txn)).collect()),
+            };
+            let kind = if matches!(txn, Txn::Error { .. }) { opcode::ERROR } else { kind_of(&txn) };
+            let header = TxnHeader { session: SessionId(*session), cxid: 0, zxid: Zxid(zxid), time: 1000 + zxid as i64, kind };
+            tree.apply(&header, &txn, &mut Vec::new()).unwrap();
+            assert_eq!(tree.digest(), model.digest());
+            let mut blob = Vec::new();
+            header.encode(&mut blob);
+            txn.encode(&mut blob);
+            log.push(blob);
+        }
+        (log, tree)
+    }
+
+    fn replay(model: &mut Model, blob: &[u8]) {
+        let (header, change, _) = super::super::change::decode_blob(blob).unwrap();
+        model.apply(At { session: header.session, zxid: header.zxid, time: header.time }, change);
+    }
+
+    /// Copies `live` as a server writes a snapshot: a znode and the names of its children in one moment, then each child, while
+    /// transactions of `log` go on between any two znodes.
+    fn fuzzy(
+        live: &mut Model,
+        log: &mut std::slice::Iter<'_, Vec<u8>>,
+        pace: &mut impl Iterator<Item = usize>,
+        path: &str,
+        into: &mut Model,
+    ) {
+        for _ in 0..pace.next().unwrap_or(0) {
+            if let Some(blob) = log.next() {
+                replay(live, blob);
+            }
+        }
+        let Some(node) = live.nodes.get(path) else { return };
+        let Access::Known(list) = node.access.clone() else { panic!("all lists are known") };
+        into.place(path, node.data.clone(), Ok(list), node.stored).unwrap();
+        let below = if path == ROOT { ROOT.to_owned() } else { format!("{path}/") };
+        let is_child =
+            |other: &str| other.len() > below.len() && other.starts_with(&below) && !other[below.len()..].contains('/');
+        let children: Vec<_> = live.nodes.keys().filter(|other| is_child(other)).cloned().collect();
+        for child in children {
+            fuzzy(live, log, pace, &child, into);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn a_fuzzy_copy_and_the_log_end_in_the_strict_tree(
+            asks in prop::collection::vec((0..3i64, any_ask()), 1..90),
+            begin in 0..60usize,
+            pace in prop::collection::vec(prop_oneof![3 => Just(0usize), 2 => 1..4usize], 0..60),
+        ) {
+            let (log, tree) = written(&asks);
+            let begin = begin.min(log.len());
+            let mut live = fresh();
+            log[..begin].iter().for_each(|blob| replay(&mut live, blob));
+            let mut copy = Model::new();
+            fuzzy(&mut live, &mut log[begin..].iter(), &mut pace.into_iter(), ROOT, &mut copy);
+            log[begin..].iter().for_each(|blob| replay(&mut copy, blob));
+            prop_assert_eq!(copy.digest(), tree.digest());
+            let (znodes, digest, left_out) = copy.finish().unwrap();
+            prop_assert_eq!((digest, left_out, znodes.len()), (tree.digest(), 0, tree.node_count()));
+            for znode in znodes {
+                let record = tree.get(&znode.path).unwrap();
+                prop_assert_eq!((znode.data.as_deref(), &*znode.acl, znode.stored), (record.data(), record.acl(), record.stored()));
+            }
+        }
+    }
+}

@@ -84,8 +84,6 @@ pub struct Snapshot {
     pub sessions: BTreeMap<SessionId, i32>,
     /// The digest, from releases 3.6 on.
     pub told: Option<Told>,
-    /// The last transaction when it was written, from releases 3.9 on.
-    pub last: Option<Zxid>,
 }
 
 /// Reads a file, to its end.
@@ -152,13 +150,12 @@ fn contents<R: Read>(source: &mut Source<R>, tell: &mut dyn FnMut(usize, &Source
         check(source)?;
         told = Some(Told { zxid, version, digest });
     }
-    let mut last = None;
-    if let Some(zxid) = source.long_or_end()? {
-        last = Some(Zxid::from_wire(zxid));
+    // The last transaction when it was written, from releases 3.9 on. The name says as much.
+    if source.long_or_end()?.is_some() {
         check(source)?;
         source.end()?;
     }
-    Ok(Snapshot { model, sessions, told, last })
+    Ok(Snapshot { model, sessions, told })
 }
 
 /// One znode, its path read.
