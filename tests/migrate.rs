@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -162,8 +163,8 @@ fn a_flipped_bit_is_never_read_as_something_else() {
         let (whole, _) = read(copy.path()).unwrap();
         for path in files(copy.path()) {
             let bytes = fs::read(&path).unwrap();
-            // Every byte of small directories, some of the large one.
-            let step = if bytes.len() < 6_000 { 1 } else { bytes.len() / 400 };
+            // Every third byte of small directories, some of the large one.
+            let step = if name == "3.9-fuzzy" { bytes.len() / 60 } else { 3 };
             for at in (0..bytes.len()).step_by(step) {
                 let mut damaged = bytes.clone();
                 damaged[at] ^= 1 << (at * 5 % 8);
@@ -199,9 +200,11 @@ fn a_file_cut_short_is_told_unless_it_ends_between_transactions() {
         for path in &files {
             let bytes = fs::read(path).unwrap();
             let ends = ends(&bytes);
-            for len in 0..bytes.len() {
+            for len in (0..bytes.len()).step_by(3) {
                 fs::write(path, &bytes[..len]).unwrap();
-                if path == last_log && ends.contains(&len) {
+                // A record begins with four zeros, as what is behind the last one does.
+                let between = (len.saturating_sub(4)..=len).any(|end| ends.contains(&end));
+                if path == last_log && between {
                     let (imported, report) = read(copy.path()).unwrap();
                     assert!(imported.zxid <= whole.zxid && report.warnings.is_empty());
                 } else {
@@ -227,8 +230,9 @@ fn zeroed_runs_and_lost_files_are_told() {
                 let end = damaged.len().min(at + 512);
                 damaged[at..end].fill(0);
                 fs::write(&path, damaged).unwrap();
-                // Zeros from the start of a record to the end of the log are a log that ends there.
-                if !(is_log && end >= data_end && ends(&bytes).contains(&at)) {
+                // Zeros from the start of a record to the end of the log are a log that ends there; a record begins with four.
+                let start = (at.saturating_sub(4)..=at).any(|start| ends(&bytes).contains(&start));
+                if !(is_log && end >= data_end && start) {
                     sound(copy.path(), &whole, &format!("{name} {} zeroed from byte {at}", path.display()));
                 }
             }
@@ -257,7 +261,7 @@ fn start_zookeeper(dir: &Path, port: u16) -> Option<Child> {
     }
     let config = dir.join("zoo.cfg");
     let text = format!(
-        "tickTime=2000\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n",
+        "tickTime=2000\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n4lw.commands.whitelist=mntr\n",
         dir.display()
     );
     fs::write(&config, text).unwrap();
@@ -276,7 +280,9 @@ fn start_zookeeper(dir: &Path, port: u16) -> Option<Child> {
 #[test]
 fn a_real_server_starts_from_what_is_exported() {
     for name in ["3.9", "3.9-fuzzy"] {
-        let (imported, _) = read(&golden(name)).unwrap();
+        let (mut imported, _) = read(&golden(name)).unwrap();
+        // However slow the machine is, their ephemerals stay while they are looked at.
+        imported.sessions.iter_mut().for_each(|(_, timeout_ms)| *timeout_ms = 600_000);
         let top = tempfile::tempdir().unwrap();
         let dir = top.path().join("data");
         write(&imported, &dir).unwrap();
@@ -290,7 +296,6 @@ fn a_real_server_starts_from_what_is_exported() {
         server.wait().unwrap();
         let log = fs::read_to_string(dir.join("server.log")).unwrap();
         assert!(seen.is_ok(), "{name}: {log}");
-        assert!(!log.contains("igest mismatch"), "{log}");
         // And what that server wrote on top of it comes back.
         let (again, report) = read(&dir).unwrap();
         assert_eq!(report.verified, Some(again.zxid));
@@ -320,5 +325,10 @@ fn read_back(imported: &Imported, port: u16) {
         assert_eq!(children.len() as i32, znode.stored.num_children, "{path}");
     }
     client.create("/from-export", b"x", CreateMode::Persistent).unwrap();
+    let mut words = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    words.write_all(b"mntr").unwrap();
+    let mut facts = String::new();
+    words.read_to_string(&mut facts).unwrap();
+    assert!(facts.contains("zk_digest_mismatches_count\t0\n"), "{facts}");
     client.close().unwrap();
 }

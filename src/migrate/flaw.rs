@@ -49,10 +49,10 @@ pub enum What {
     #[error("a znode with the path {0:?}")]
     Path(Box<str>),
     /// The same znode twice.
-    #[error("the znode {0} twice")]
+    #[error("the znode {0:?} twice")]
     Twice(Box<str>),
     /// A znode before its parent.
-    #[error("the znode {0} without its parent")]
+    #[error("the znode {0:?} without its parent")]
     Orphan(Box<str>),
     /// No root.
     #[error("no root")]

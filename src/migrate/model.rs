@@ -18,6 +18,9 @@ use crate::tree::record::{Record, Stored};
 /// The znode below which nothing counts towards the digest.
 const SYSTEM: &str = "/zookeeper";
 
+/// The znode below which the quotas are.
+const QUOTA: &str = "/zookeeper/quota";
+
 /// A znode's list.
 #[derive(Clone, Debug)]
 enum Access {
@@ -62,7 +65,7 @@ pub enum Misplaced {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Unfinished {
     /// A list nobody told.
-    #[error("the znode {path} has the access control list number {id}, which neither the snapshot nor the log tells")]
+    #[error("the znode {path:?} has the access control list number {id}, which neither the snapshot nor the log tells")]
     Acl {
         /// The znode.
         path: Box<str>,
@@ -302,7 +305,28 @@ impl Model {
             };
             znodes.push(Znode { path, data: node.data, acl, stored: node.stored });
         }
+        recount(&mut znodes);
         Ok((znodes, digest, left_out.len()))
+    }
+}
+
+/// Writes the use of quotas anew, as ZooKeeper does when it starts: it keeps the figures without transactions. They are below
+/// `/zookeeper/`, where no digest sees them.
+fn recount(znodes: &mut [Znode]) {
+    let find = |znodes: &[Znode], path: &str| znodes.binary_search_by(|znode| (*znode.path).cmp(path)).ok();
+    for at in 0..znodes.len() {
+        let Some(of) = znodes[at].path.strip_prefix(QUOTA).and_then(|path| path.strip_suffix("/zookeeper_limits")) else {
+            continue;
+        };
+        let Some(stats) = find(znodes, &format!("{QUOTA}{of}/zookeeper_stats")) else { continue };
+        // '0' follows '/': what lies between the two is below the path.
+        let [from, to] = ["/", "0"].map(|end| znodes.partition_point(|znode| *znode.path < *format!("{of}{end}")));
+        let itself = find(znodes, if of.is_empty() { ROOT } else { of });
+        let all =
+            znodes[from..to].iter().chain(itself.filter(|itself| !(from..to).contains(itself)).map(|itself| &znodes[itself]));
+        let (count, bytes) =
+            all.fold((0, 0), |(count, bytes), znode| (count + 1, bytes + znode.data.as_ref().map_or(0, |data| data.len())));
+        znodes[stats].data = Some(format!("count={count},bytes={bytes}").into_bytes().into());
     }
 }
 
