@@ -42,7 +42,7 @@ impl Adler {
     /// The value as files hold it: unsigned, in a long.
     #[must_use]
     pub fn value(self) -> i64 {
-        i64::from(self.high << 16 | self.low)
+        i64::from((self.high << 16) | self.low)
     }
 }
 
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn however_it_is_cut() {
-        let bytes: Vec<u8> = (0..40_000u32).map(|n| (n * n >> 3) as u8 | 0xf0).collect();
+        let bytes: Vec<u8> = (0..40_000u32).map(|n| ((n * n) >> 3) as u8 | 0xf0).collect();
         let slow = bytes.iter().fold((1u64, 0u64), |(low, high), byte| {
             let low = (low + u64::from(*byte)) % 65_521;
             (low, (high + low) % 65_521)
@@ -73,7 +73,7 @@ mod tests {
             let mut sum = Adler::new();
             sum.add(&bytes[..cut]);
             sum.add(&bytes[cut..]);
-            assert_eq!(sum.value(), (slow.1 << 16 | slow.0) as i64);
+            assert_eq!(sum.value(), ((slow.1 << 16) | slow.0) as i64);
         }
     }
 }

@@ -63,8 +63,11 @@ pub enum Change<'a> {
     Nothing,
 }
 
+/// A blob that cannot be understood: its header where that can be read, and why.
+pub type Unreadable = (Option<TxnHeader>, Malformed);
+
 /// Reads a whole blob: header, change, and the tree's digest where there is one of the version we know.
-pub fn decode_blob(blob: &[u8]) -> Result<(TxnHeader, Change<'_>, Option<u64>), (Option<TxnHeader>, Malformed)> {
+pub fn decode_blob(blob: &[u8]) -> Result<(TxnHeader, Change<'_>, Option<u64>), Unreadable> {
     let mut r = Reader::new(blob);
     let header = TxnHeader::decode(&mut r).map_err(|why| (None, why))?;
     let change = decode(&header, header.kind, &mut r).map_err(|why| (Some(header), why))?;

@@ -270,7 +270,7 @@ mod tests {
 
     fn any_stored() -> impl Strategy<Value = Stored> {
         let long = prop_oneof![Just(0), any::<i64>()];
-        let owner = prop_oneof![4 => Just(0), 2 => 1..4i64, 1 => Just(i64::MIN), 1 => Just(0xff_i64 << 56 | 60_000)];
+        let owner = prop_oneof![4 => Just(0), 2 => 1..4i64, 1 => Just(i64::MIN), 1 => Just((0xff_i64 << 56) | 60_000)];
         (prop::array::uniform5(long), prop::array::uniform3(any::<i32>()), owner).prop_map(|(l, n, ephemeral_owner)| Stored {
             czxid: Zxid::from_wire(l[0]),
             mzxid: Zxid::from_wire(l[1]),

@@ -463,7 +463,7 @@ mod tests {
     #[test]
     fn the_dead_are_buried() {
         let mut model = fresh();
-        for (session, path) in [(1, "/a"), (2, "/b"), (-3, "/c"), (i64::MIN, "/container"), (0xff_i64 << 56 | 5, "/ttl")] {
+        for (session, path) in [(1, "/a"), (2, "/b"), (-3, "/c"), (i64::MIN, "/container"), ((0xff_i64 << 56) | 5, "/ttl")] {
             model.apply(at(3, session), create(path, session));
         }
         assert_eq!(model.bury(Zxid(9), |session| session == SessionId(2)), [SessionId(-3), SessionId(1)]);
@@ -479,7 +479,7 @@ mod tests {
         Set(String),
         Acl(String),
         Close,
-        Pair(Box<Ask>, Box<Ask>),
+        Pair(Box<Self>, Box<Self>),
     }
 
     fn any_path() -> impl Strategy<Value = String> {
