@@ -332,3 +332,61 @@ fn read_back(imported: &Imported, port: u16) {
     assert!(facts.contains("zk_digest_mismatches_count\t0\n"), "{facts}");
     client.close().unwrap();
 }
+
+#[test]
+fn directories_are_read_as_zookeeper_would() {
+    let whole = read(&golden("3.9")).unwrap().0;
+    // The log apart, as dataLogDir has it; without it, it is missed.
+    let (data, logs) = (copy("3.9"), tempfile::tempdir().unwrap());
+    fs::create_dir(logs.path().join("version-2")).unwrap();
+    for log in files(data.path()).iter().filter(|path| path.to_string_lossy().contains("/log.")) {
+        fs::rename(log, logs.path().join("version-2").join(log.file_name().unwrap())).unwrap();
+    }
+    let mut from = From { data_dir: data.path().join("version-2"), log_dir: Some(logs.path().into()), ignore_digest: false };
+    let import = |from: &From| import(from, &mut Progress::new(&mut |_| ()));
+    assert_eq!(import(&from).unwrap().0, whole);
+    let (alone, report) = read(data.path()).unwrap();
+    assert_eq!((alone.zxid, report.warnings.len()), (Zxid(0x1e), 1));
+    assert!(report.warnings[0].contains("--log-dir"));
+    // A damaged snapshot: the one before it and a longer log give the same.
+    let newest = data.path().join("version-2/snapshot.1e");
+    let sound_bytes = fs::read(&newest).unwrap();
+    fs::write(&newest, &sound_bytes[..sound_bytes.len() - 60]).unwrap();
+    let (older, report) = import(&from).unwrap();
+    assert_eq!((older, report.transactions, report.warnings.len()), (whole.clone(), 0x3f, 1));
+    // With the log that goes back so far gone, nothing is made up, whatever is ignored.
+    let old_log = logs.path().join("version-2/log.1");
+    let old_bytes = fs::read(&old_log).unwrap();
+    fs::remove_file(&old_log).unwrap();
+    from.ignore_digest = true;
+    let error = import(&from).unwrap_err();
+    assert!(matches!(error, ImportError::MissingLog { snapshot: Zxid(0), first: Zxid(0x1f), .. }), "{error}");
+    fs::remove_file(data.path().join("version-2/snapshot.0")).unwrap();
+    assert!(matches!(import(&from), Err(ImportError::NoValidSnapshot { tried: 1, .. })));
+    fs::remove_file(&newest).unwrap();
+    assert!(matches!(import(&from), Err(ImportError::NoSnapshot(_))));
+    assert!(matches!(read(data.path()), Err(ImportError::NoData(_))));
+    assert!(matches!(read(&logs.path().join("none")), Err(ImportError::Directory { .. })));
+    // What a crash leaves behind the last transaction: half a record. It is told, and left out.
+    fs::write(&newest, &sound_bytes).unwrap();
+    let last_log = logs.path().join("version-2/log.1f");
+    let log = fs::read(&last_log).unwrap();
+    let end = log.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let torn = [&log[..end], &old_bytes[16..60], &[0; 900]].concat();
+    fs::write(&last_log, torn).unwrap();
+    let (again, report) = import(&from).unwrap();
+    assert_eq!((again, report.warnings.len()), (whole.clone(), 1));
+    assert!(report.warnings[0].contains(&format!("byte {end}")), "{:?}", report.warnings);
+    // A whole record of long ago behind it is applied again, as there, and its digest tells.
+    let stale = ends(&old_bytes)[1];
+    fs::write(&last_log, [&log[..end], &old_bytes[16..stale]].concat()).unwrap();
+    assert_eq!(import(&from).unwrap().0, whole, "what the snapshot holds is passed over");
+    // A transaction taken out of the middle: the digest tells, and may be told not to.
+    let ends = ends(&log);
+    fs::write(&last_log, [&log[..ends[3]], &log[ends[4]..]].concat()).unwrap();
+    let (_, report) = import(&from).unwrap();
+    assert!(report.warnings[0].starts_with("ignored: after transaction 0x23"), "{:?}", report.warnings);
+    from.ignore_digest = false;
+    let error = import(&from).unwrap_err();
+    assert!(matches!(error, ImportError::Digest { zxid: Zxid(0x23), .. }), "{error}");
+}
