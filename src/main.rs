@@ -11,6 +11,7 @@ use ringkeeper::bench::command::Bench;
 use ringkeeper::cli::image::Image;
 use ringkeeper::cli::log::Log;
 use ringkeeper::cli::serve::Serve;
+use ringkeeper::migrate::command::Migrate;
 
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let build = if cfg!(debug_assertions) { "debug" } else { "release" };
@@ -29,7 +30,8 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 disk.\n\nIt reads the zoo.cfg you have. To try it:\n\n  ringkeeper serve              on 127.0.0.1:2181, data in ./ringkeeper-data\n  \
 ringkeeper serve --help       everything that can be set\n  ringkeeper bench run          how long do \
 clients wait for it?\n  ringkeeper log --help         read a server's log\n  ringkeeper image --help       read its \
-images\n\nExit codes: 0 stopped when told to, 1 could not start or had to stop, 2 wrong usage."
+images\n  ringkeeper migrate --help     \
+move here from a ZooKeeper server, or back\n\nExit codes: 0 stopped when told to, 1 could not start or had to stop, 2 wrong usage."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -42,6 +44,7 @@ enum Command {
     Bench(Box<Bench>),
     Log(Log),
     Image(Image),
+    Migrate(Migrate),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Bench(command) => command.run(),
         Command::Log(command) => command.run(),
         Command::Image(command) => command.run(),
+        Command::Migrate(command) => command.run(),
     }
 }
 

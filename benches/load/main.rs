@@ -14,6 +14,8 @@ type Failure = Box<dyn std::error::Error>;
 enum Workload {
     /// Create --nodes znodes with paths of 33 bytes, a thousand to a parent, and leave them there.
     Create,
+    /// Set the data of random ones of those znodes, --rate a second, for --seconds.
+    Overwrite,
     /// --connections sessions that send nothing but pings, three in a timeout, for --seconds.
     Idle,
 }
@@ -39,6 +41,9 @@ struct Options {
     /// Znodes.
     #[arg(long, default_value_t = 1000)]
     nodes: usize,
+    /// Overwrites a second.
+    #[arg(long, default_value_t = 10_000.0)]
+    rate: f64,
     /// Session timeout, ms.
     #[arg(long, default_value_t = 10_000)]
     timeout_ms: i32,
@@ -55,11 +60,13 @@ fn work(o: &Options) -> Result<(), Failure> {
     let Some(server) = &o.server else {
         let echo = Echo::start("127.0.0.1:0", Manner { value_size: o.value_size, stall: None })?;
         stay::create(echo.address(), 10, o.value_size)?;
+        stay::overwrite(echo.address(), 10, o.value_size, 1000.0, 0.1)?;
         return stay::idle(echo.address(), 3, o.timeout_ms, 0.1);
     };
     let server = server.to_socket_addrs()?.next().ok_or("the server has no address")?;
     match o.workload {
         Workload::Create => stay::create(server, o.nodes, o.value_size),
+        Workload::Overwrite => stay::overwrite(server, o.nodes, o.value_size, o.rate, o.seconds),
         Workload::Idle => stay::idle(server, o.connections, o.timeout_ms, o.seconds),
     }
 }

@@ -36,7 +36,7 @@ pub fn create(server: SocketAddr, count: usize, size: usize) -> Result<(), Failu
         if node % BROOD == 0 {
             ask(&mut client, &group, b"")?;
         }
-        let path = format!("{group}/znode-{node:08}");
+        let path = znode(node);
         assert_eq!(path.len(), 33, "a tree of up to ten million znodes");
         ask(&mut client, &path, &data)?;
         while client.pending() > FLYING {
@@ -48,6 +48,41 @@ pub fn create(server: SocketAddr, count: usize, size: usize) -> Result<(), Failu
     }
     client.close()?;
     println!("created {count} znodes of {size} bytes in {:.1} s", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// The path of the tree's znode with this number.
+fn znode(node: usize) -> String {
+    format!("/memory/group-{:04}/znode-{node:08}", node / BROOD)
+}
+
+/// Sets the data of random znodes of the tree that [`create`] made, `rate` a second, to half of `size` up to one and a half times of it.
+pub fn overwrite(server: SocketAddr, count: usize, size: usize, rate: f64, seconds: f64) -> Result<(), Failure> {
+    let mut client = Client::connect(server, 30_000, Duration::from_secs(60))?;
+    let data = vec![b'w'; size * 2];
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (u128::from(state) * n as u128 >> 64) as usize
+    };
+    let (began, mut sets) = (Instant::now(), 0u64);
+    while began.elapsed().as_secs_f64() < seconds {
+        let due = (began.elapsed().as_secs_f64() * rate) as u64;
+        while sets < due {
+            let data = &data[..size / 2 + below(size + 1)];
+            client.submit(&Ask::Set { path: &znode(below(count)), data: Some(data), version: -1 })?;
+            sets += 1;
+            while client.pending() > FLYING {
+                client.next_reply()?.result?;
+            }
+        }
+        while client.pending() > 0 {
+            client.next_reply()?.result?;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    client.close()?;
+    println!("{sets} overwrites of {count} znodes in {:.0} s", began.elapsed().as_secs_f64());
     Ok(())
 }
 

@@ -1,15 +1,23 @@
-//! `ringkeeper migrate`: the command line. How our own data directory is written and read is handed in.
+//! `ringkeeper migrate`: the command line, and the way between a server's files and our own.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
 use super::export::{State, export, refuse_used};
 use super::import::{From, import};
-use super::imported::Imported;
+use super::imported::ZnodeRef;
 use super::progress::Progress;
+use crate::engine::archivist::load::Loaded;
+use crate::runtime::clock::Clock;
+use crate::runtime::disk::LogDir;
+use crate::server::archive;
+use crate::server::config::reader::{Request, read};
+use crate::server::config::resolve::Overrides;
+use crate::server::config::settings::ServerConfig;
+use crate::server::recover::{self, IMAGES, LOG};
 
 const IMPORT: &str = "\
 Makes a data directory of ours from that of a ZooKeeper server.
@@ -65,23 +73,24 @@ struct ExportCommand {
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
 
+    /// Our dataLogDir, where the zoo.cfg has one.
+    #[arg(long, value_name = "DIR")]
+    log_dir: Option<PathBuf>,
+
     /// The new dataDir for the ZooKeeper server; it must be empty, or not there.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
 }
 
 impl Migrate {
-    /// Carries it out. `keep` writes a data directory of ours, which is new or empty; `load` reads one. Both fail with one line.
-    pub fn run(
-        self,
-        keep: impl FnOnce(&Path, &Imported) -> Result<(), String>,
-        load: impl FnOnce(&Path) -> Result<Imported, String>,
-    ) -> ExitCode {
+    /// Carries it out.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
         let mut tell = |line: &str| say(line);
         let mut progress = Progress::new(&mut tell);
         let done = match self.direction {
-            Direction::Import(command) => command.run(keep, &mut progress),
-            Direction::Export(command) => command.run(load, &mut progress),
+            Direction::Import(command) => command.run(&mut progress),
+            Direction::Export(command) => command.run(&mut progress),
         };
         match done {
             Ok(line) => {
@@ -97,26 +106,23 @@ impl Migrate {
 }
 
 impl ImportCommand {
-    fn run(
-        self,
-        keep: impl FnOnce(&Path, &Imported) -> Result<(), String>,
-        progress: &mut Progress<'_>,
-    ) -> Result<String, String> {
+    fn run(self, progress: &mut Progress<'_>) -> Result<String, String> {
         refuse_used(&self.data_dir).map_err(|error| error.to_string())?;
         let from = From { data_dir: self.from, log_dir: self.log_dir, ignore_digest: self.ignore_digest };
         let (imported, report) = import(&from, progress).map_err(|error| error.to_string())?;
         report.warnings.iter().for_each(|line| say(&format!("warning: {line}")));
-        keep(&self.data_dir, &imported)?;
+        let (zxid, znodes, sessions) = (imported.zxid, imported.znodes.len(), imported.sessions.len());
+        say(&format!("writing {}", self.data_dir.display()));
+        let state = imported.into_loaded(seeds()?).map_err(|error| format!("what was read is no tree: {error}"))?;
+        archive::plant(&self.data_dir, state, Clock::default())?;
         let verified = match report.verified {
-            Some(zxid) if zxid == imported.zxid => "its digest is the one that ZooKeeper wrote".to_owned(),
-            Some(zxid) => format!("its digest was the one that ZooKeeper wrote at {zxid}, the last it wrote"),
+            Some(at) if at == zxid => "its digest is the one that ZooKeeper wrote".to_owned(),
+            Some(at) => format!("its digest was the one that ZooKeeper wrote at {at}, the last it wrote"),
             None => "ZooKeeper wrote no digest to compare it with".to_owned(),
         };
         Ok(format!(
-            "imported {} znodes and {} sessions up to transaction {} ({} and {} transactions of {} logs) into {}: {verified}",
-            imported.znodes.len(),
-            imported.sessions.len(),
-            imported.zxid,
+            "imported {znodes} znodes and {sessions} sessions up to transaction {zxid} ({} and {} transactions of {} logs) into {}: \
+             {verified}",
             report.snapshot.display(),
             report.transactions,
             report.logs,
@@ -126,14 +132,39 @@ impl ImportCommand {
 }
 
 impl ExportCommand {
-    fn run(self, load: impl FnOnce(&Path) -> Result<Imported, String>, progress: &mut Progress<'_>) -> Result<String, String> {
+    fn run(self, progress: &mut Progress<'_>) -> Result<String, String> {
         refuse_used(&self.to).map_err(|error| error.to_string())?;
-        let whole = load(&self.data_dir)?;
-        let state = State { zxid: whole.zxid, sessions: &whole.sessions, digest: whole.digest };
-        let exported = export(&self.to, &state, whole.znode_refs(), progress).map_err(|error| error.to_string())?;
+        let overrides = Overrides { data_dir: Some(self.data_dir), ..Overrides::default() };
+        let mut config = read(&Request { overrides, ..Request::default() }).map_err(|error| error.to_string())?.config;
+        config.data_log_dir = self.log_dir.unwrap_or(config.data_log_dir);
+        let whole = load(&config)?;
+        let sessions: Vec<_> = whole.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms)).collect();
+        let state = State { zxid: whole.zxid, sessions: &sessions, digest: whole.tree.digest() };
+        let znodes = whole.tree.view().records().map(ZnodeRef::from);
+        let exported = export(&self.to, &state, znodes, progress).map_err(|error| error.to_string())?;
         exported.warnings.iter().for_each(|line| say(&format!("warning: {line}")));
         Ok(format!("exported {} znodes up to transaction {} as {}", exported.znodes, whole.zxid, exported.snapshot.display()))
     }
+}
+
+/// What a server would start with. Nothing is written but locks.
+fn load(config: &ServerConfig) -> Result<Loaded, String> {
+    let log = config.data_log_dir.join(LOG);
+    if !log.is_dir() && !config.data_dir.join(IMAGES).is_dir() {
+        return Err(format!("{} holds no data of ours: --data-dir names the dataDir of a server", config.data_dir.display()));
+    }
+    say(&format!("reading {}", config.data_dir.display()));
+    let dir = LogDir::open(&log).map_err(|error| error.to_string())?;
+    Ok(recover::read(&dir, config, seeds()?, Clock::default())?.into_loaded())
+}
+
+/// Whoever chose the paths must not know how they are hashed here.
+fn seeds() -> Result<[u64; 4], String> {
+    let mut seeds = [0; 4];
+    for seed in &mut seeds {
+        *seed = getrandom::u64().map_err(|error| format!("no random bytes to be had: {error}"))?;
+    }
+    Ok(seeds)
 }
 
 fn say(line: &str) {
@@ -143,6 +174,8 @@ fn say(line: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use clap::{Command, FromArgMatches};
 
@@ -157,29 +190,22 @@ mod tests {
     }
 
     #[test]
-    fn import_hands_over_what_it_has_read_and_export_what_it_is_given() {
-        let top = tempfile::tempdir().unwrap();
-        let (ours, theirs) = (top.path().join("ours"), top.path().join("theirs"));
-        let mut kept = None;
-        let line = format!("migrate import --from {} --data-dir {}", golden("3.9").display(), ours.display());
-        let keep = |dir: &Path, imported: &Imported| {
-            assert_eq!(dir, ours);
-            kept = Some(imported.clone());
-            Ok(())
-        };
-        assert_eq!(parse(&line).unwrap().run(keep, |_| panic!("import loads nothing")), ExitCode::SUCCESS);
-        let kept = kept.unwrap();
-        let line = format!("migrate export --data-dir {} --to {}", ours.display(), theirs.display());
-        let again = parse(&line).unwrap();
-        let load = |dir: &Path| {
-            assert_eq!(dir, ours);
-            Ok(kept.clone())
-        };
-        assert_eq!(again.run(|_, _| panic!("export keeps nothing"), load), ExitCode::SUCCESS);
-        assert!(theirs.join(format!("version-2/snapshot.{:x}", kept.zxid.0)).exists());
-        // A second time there is something in the way, and nothing is loaded.
-        let again = parse(&line).unwrap();
-        assert_eq!(again.run(|_, _| Ok(()), |_| panic!("nothing is to be loaded")), ExitCode::FAILURE);
+    fn what_is_imported_and_exported_again_is_what_it_was() {
+        for name in ["3.8", "3.9", "3.9-fuzzy"] {
+            let top = tempfile::tempdir().unwrap();
+            let (ours, theirs) = (top.path().join("ours"), top.path().join("theirs"));
+            let line = format!("migrate import --from {} --data-dir {}", golden(name).display(), ours.display());
+            assert_eq!(parse(&line).unwrap().run(), ExitCode::SUCCESS);
+            assert_eq!(parse(&line).unwrap().run(), ExitCode::FAILURE, "there is something in the way");
+            let line = format!("migrate export --data-dir {} --to {}", ours.display(), theirs.display());
+            assert_eq!(parse(&line).unwrap().run(), ExitCode::SUCCESS);
+            assert_eq!(parse(&line).unwrap().run(), ExitCode::FAILURE, "there is something in the way");
+            let [one, other] = [golden(name), theirs].map(|data_dir| {
+                let from = From { data_dir, log_dir: None, ignore_digest: false };
+                import(&from, &mut Progress::new(&mut |_| ())).unwrap().0
+            });
+            assert!(one == other && !one.znodes.is_empty(), "{name}");
+        }
     }
 
     #[test]
@@ -189,6 +215,11 @@ mod tests {
         assert!(parse("migrate export --to a").is_err());
         let used = golden("3.9");
         let line = format!("migrate import --from {} --data-dir {}", used.display(), used.display());
-        assert_eq!(parse(&line).unwrap().run(|_, _| panic!("nothing is to be kept"), |_| Err(String::new())), ExitCode::FAILURE);
+        assert_eq!(parse(&line).unwrap().run(), ExitCode::FAILURE);
+        let none = tempfile::tempdir().unwrap();
+        let to = none.path().join("to");
+        let line = format!("migrate export --data-dir {} --to {}", none.path().display(), to.display());
+        assert_eq!(parse(&line).unwrap().run(), ExitCode::FAILURE);
+        assert!(!to.exists() && !none.path().join("log").exists());
     }
 }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::engine::archivist::load::Loaded;
 use crate::ground::ids::{SessionId, Zxid};
 use crate::proto::acl::Acl;
+use crate::tree::loader::LoadError as TreeError;
 use crate::tree::record::{Record, Stored};
 
 /// One znode.
@@ -60,6 +62,16 @@ pub struct Imported {
 }
 
 impl Imported {
+    /// As a server holds it. An error says where the znodes are no tree.
+    pub fn into_loaded(self, seeds: [u64; 4]) -> Result<Loaded, TreeError> {
+        let Self { zxid, mut znodes, sessions, digest } = self;
+        // Each parent followed by its children's subtrees: as if a slash came before every other byte.
+        let key = |znode: &Znode| znode.path.as_bytes().iter().map(|&byte| if byte == b'/' { 0 } else { byte });
+        znodes.sort_unstable_by(|a, b| key(a).cmp(key(b)));
+        let znodes = znodes.iter().map(|znode| (&*znode.path, znode.data.as_deref(), &*znode.acl, znode.stored));
+        Loaded::planted(znodes, sessions.into_iter().collect(), zxid, digest, seeds)
+    }
+
     /// The znodes, borrowed.
     pub fn znode_refs(&self) -> impl Iterator<Item = ZnodeRef<'_>> + Clone {
         self.znodes.iter().map(Znode::as_ref)

@@ -172,7 +172,7 @@ impl Work {
         while !self.shared.is_stopping.load(Ordering::Acquire) {
             let any = self.adopt();
             if self.keeper.wants_image() {
-                self.engine.order();
+                self.engine.order_anew();
             }
             if self.engine.is_due(self.clock.now().mono()) {
                 self.image();

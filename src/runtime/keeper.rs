@@ -95,12 +95,13 @@ pub struct KeeperThread {
 
 impl KeeperThread {
     /// Starts the thread. `segments` are those there are, ascending, spares not among them; `verified` is the image that was loaded,
-    /// zero for none.
+    /// zero for none, `damaged` are those that could not be.
     pub fn start(
         config: KeeperConfig,
         cabinet: Cabinet,
         segments: Vec<Extent>,
         verified: Zxid,
+        damaged: BTreeSet<Zxid>,
     ) -> std::io::Result<(Keeper, Self)> {
         let shared = Arc::new(Shared::default());
         shared.durable.store(cabinet.marked().0, Ordering::Relaxed);
@@ -109,7 +110,7 @@ impl KeeperThread {
         let theirs = Arc::clone(&shared);
         let scrubber = Scrubber::new(config.scrub);
         let verified = BTreeSet::from([verified]);
-        let work = Work { config, cabinet, segments, verified, scrubber, shared: theirs };
+        let work = Work { config, cabinet, segments, verified, damaged, scrubber, shared: theirs };
         let thread = thread::Builder::new().name("rk-keeper".to_owned()).spawn(move || work.run())?;
         let keeper = Keeper { shared, thread: thread.thread().clone() };
         Ok((keeper.clone(), Self { keeper, thread }))
@@ -169,6 +170,8 @@ struct Work {
     /// Segments of the log, ascending; the last is the one in use.
     segments: Vec<Extent>,
     verified: BTreeSet<Zxid>,
+    /// Images that are known to be damaged: they count for nothing, and go when a newer one is good.
+    damaged: BTreeSet<Zxid>,
     scrubber: Scrubber,
     shared: Arc<Shared>,
 }
@@ -199,6 +202,7 @@ impl Work {
             }
             if is_first || !images.is_empty() {
                 is_first = false;
+                self.damaged.retain(|image| !images.contains(image));
                 self.verified.extend(images);
                 if let Err(error) = self.retain() {
                     // What is not removed now is removed the next time.
@@ -237,7 +241,7 @@ impl Work {
 
     /// Raises the manifest, then removes what it no longer asks for.
     fn retain(&mut self) -> Result<(), DiskError> {
-        let images = self.images()?;
+        let (damaged, images): (Vec<_>, Vec<_>) = self.images()?.into_iter().partition(|image| self.damaged.contains(&image.zxid));
         let pinned = self.shared.inbox().pins.lowest();
         let everything = Policy { images: usize::MAX, bytes: 0 };
         let mut verdict = judge(&images, &self.segments, self.config.policy.unwrap_or(everything), pinned);
@@ -247,9 +251,11 @@ impl Work {
         }
         let manifest = Manifest { oldest: verdict.oldest.max(said.oldest), image: verdict.newest.max(said.image), ..said };
         self.cabinet.manifest(manifest).unwrap_or_else(|error| fatal(&format!("{error}: stopping, acknowledged data is intact")));
-        for &zxid in &verdict.images {
+        let outlived = damaged.iter().map(|image| image.zxid).filter(|zxid| *zxid < verdict.newest);
+        for zxid in verdict.images.iter().copied().chain(outlived) {
             remove_if_there(&self.config.images.join(image_name(zxid)))?;
             self.verified.remove(&zxid);
+            self.damaged.remove(&zxid);
         }
         self.config.pool.free(&verdict.segments)?;
         self.segments.retain(|segment| segment.number >= manifest.oldest);
@@ -302,7 +308,10 @@ impl Work {
                         "scrub: {} damaged {what}; a new image (newest so far {newest}) makes up for it and is asked for; look after the drive",
                         path.display()
                     );
-                    self.verified.remove(&path.file_name().and_then(|name| image_zxid(name.to_str()?)).unwrap_or_default());
+                    if let Some(image) = path.file_name().and_then(|name| image_zxid(name.to_str()?)) {
+                        self.verified.remove(&image);
+                        self.damaged.insert(image);
+                    }
                     self.shared.wants_image.store(true, Ordering::Release);
                 }
                 true

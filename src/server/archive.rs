@@ -1,16 +1,19 @@
 //! Archive: the image that a start begins with, and what the archivist goes on from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Instant;
 
 use super::config::settings::ServerConfig;
 use super::recover::IMAGES;
 use crate::engine::archivist::load::Loaded;
 use crate::engine::archivist::policy::Policy;
-use crate::engine::archivist::{Archivist, Start};
+use crate::engine::archivist::{Archivist, Start, Wrote};
 use crate::engine::sequencer::Restored;
-use crate::ground::ids::{SessionId, Zxid};
-use crate::runtime::images::ImageDir;
+use crate::ground::ids::{ServerId, SessionId, Zxid};
+use crate::runtime::clock::Clock;
+use crate::runtime::disk::sync_dir;
+use crate::runtime::images::{ImageDir, PIECE};
 use crate::tree::view::View;
 
 /// The newest image that is good, and those that are not.
@@ -31,6 +34,8 @@ pub struct Since {
     pub image: Zxid,
     /// Transactions that were replayed after it, and their bytes.
     pub replayed: (u64, u64),
+    /// Images newer than that which are damaged.
+    pub damaged: BTreeSet<Zxid>,
     /// Sessions with the timeouts they were created with, ms.
     pub sessions: BTreeMap<SessionId, i32>,
 }
@@ -88,7 +93,8 @@ impl Newest {
 #[must_use]
 pub fn since(newest: Newest, image: Zxid, replayed: (u64, u64), restored: &Restored) -> Since {
     let sessions = restored.sessions.iter().map(|(id, session)| (id, session.timeout_ms)).collect();
-    Since { dir: newest.dir, image, replayed, sessions }
+    let damaged = newest.damaged.iter().map(|(zxid, _)| *zxid).collect();
+    Since { dir: newest.dir, image, replayed, damaged, sessions }
 }
 
 /// The archivist of a server that starts at `zxid`, with a View of its own.
@@ -99,6 +105,31 @@ pub fn archivist(config: &ServerConfig, since: &mut Since, view: View, zxid: Zxi
     let start = Start { view, sessions, zxid, archived: since.image, transactions, bytes };
     let policy = Policy { transactions: config.snap_count, bytes: config.snap_bytes };
     Archivist::new(start, policy, config.my_id, seed)
+}
+
+/// Writes a state as the only thing in a data directory, from which a server then starts. Durable when this returns.
+pub fn plant(data_dir: &Path, state: Loaded, clock: Clock) -> Result<(), String> {
+    std::fs::create_dir_all(data_dir).map_err(|error| format!("cannot create the directory {}: {error}", data_dir.display()))?;
+    let parent = data_dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    sync_dir(parent).map_err(|error| error.to_string())?;
+    let dir = ImageDir::open(&data_dir.join(IMAGES)).map_err(|error| error.to_string())?;
+    let Loaded { tree, sessions, zxid } = state;
+    let start = Start { view: tree.into_view(), sessions, zxid, archived: Zxid::ZERO, transactions: 0, bytes: 0 };
+    let mut archivist = Archivist::new(start, Policy::default(), ServerId(1), 0);
+    let mut out = Vec::with_capacity(2 * PIECE);
+    archivist.begin(clock.now(), &mut out);
+    let mut file = dir.create().map_err(|error| error.to_string())?;
+    loop {
+        let wrote = archivist.write(&mut out);
+        if wrote == Wrote::All || out.len() >= PIECE {
+            file.write(&out).map_err(|error| error.to_string())?;
+            out.clear();
+        }
+        if wrote == Wrote::All {
+            break;
+        }
+    }
+    file.finish(zxid, &mut || ()).map_err(|fault| format!("{} {fault}", shown(&dir, zxid)))
 }
 
 /// As many Views like this one, each made on a thread of its own.

@@ -84,7 +84,7 @@ fn run(config: &ServerConfig) -> Result<(), Failed> {
     let signals = listen_for_signals()?;
     let socket = bind(config)?;
     let clock = Clock::default();
-    let data = config.data_log_dir.join("log");
+    let data = config.data_log_dir.join(recover::LOG);
     recover::refuse_foreign(&config.data_dir, &config.data_log_dir)?;
     if !config.data_dir_autocreate && !config.data_log_dir.is_dir() {
         return Err(format!("{} is not there, and datadir.autocreate=false", config.data_log_dir.display()));
@@ -157,7 +157,7 @@ fn start(
         is_flushed: config.flush.method != Configured::None,
         pool,
     };
-    let (keeper, keeper_thread) = KeeperThread::start(keeper_config, cabinet, segments, since.image)
+    let (keeper, keeper_thread) = KeeperThread::start(keeper_config, cabinet, segments, since.image, std::mem::take(&mut since.damaged))
         .map_err(|error| format!("cannot start a thread: {error}"))?;
     let (feed, archivist) = ArchivistThread::start(archivist, since.dir, keeper.clone(), clock)
         .map_err(|error| format!("cannot start a thread: {error}"))?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::archive::{self, Newest, Since};
 use super::config::settings::{FlushMethod, ServerConfig};
 use crate::auth::AuthConfig;
+use crate::engine::archivist::load::Loaded;
 use crate::engine::sequencer::{Restore, Restored};
 use crate::ground::ids::Zxid;
 use crate::ground::limits::BLOCK;
@@ -20,12 +21,15 @@ use crate::storage::image::UNFINISHED;
 use crate::storage::manifest::Manifest;
 use crate::storage::papers::{self, Papers};
 use crate::storage::promise::Promise;
-use crate::storage::recovery::{Known, Recovery, Start};
+use crate::storage::recovery::{Known, Plan, Recovery, Start};
 use crate::storage::segment::{SegmentStart, file_name};
 use crate::storage::selection::{Begin, Extent, Selection};
 
 /// Directory of the images, in the data directory.
 pub const IMAGES: &str = "images";
+
+/// Directory of the log, in the log's data directory.
+pub const LOG: &str = "log";
 
 /// What boot goes on with.
 pub struct Recovered {
@@ -56,9 +60,11 @@ pub fn refuse_foreign(data_dir: &Path, log_dir: &Path) -> Result<(), String> {
         });
         if let Some(name) = found {
             return Err(format!(
-                "{} holds data of a ZooKeeper server ({}), which this release cannot read; choose another data directory",
+                "{} holds data of a ZooKeeper server ({}); take them in with: ringkeeper migrate import --from {} --data-dir NEW, and serve \
+                 with dataDir=NEW; or choose another data directory to begin with nothing",
                 theirs.display(),
-                name.to_string_lossy()
+                name.to_string_lossy(),
+                data_dir.display()
             ));
         }
     }
@@ -77,17 +83,35 @@ fn restore_from(newest: &mut Newest, config: &ServerConfig, seeds: [u64; 4]) -> 
     }
 }
 
-/// Loads the newest image, reads the log after it and continues it. Errors are one line each: what, where, and what to do.
-pub fn recover(
-    dir: &LogDir,
-    config: &ServerConfig,
-    auth: AuthConfig,
-    seeds: [u64; 4],
-    clock: Clock,
-) -> Result<Recovered, String> {
+/// What a directory holds, read and judged. Nothing in it was changed so far.
+pub struct Found {
+    papers: Option<Papers>,
+    newest: Newest,
+    /// The image that was loaded; zero for none.
+    image: Zxid,
+    selection: Selection,
+    plan: Plan,
+    restore: Restore,
+}
+
+impl Found {
+    /// What the log's manifest says, if there is one.
+    fn manifest(&self) -> Option<Manifest> {
+        self.papers.as_ref().map(|papers| papers.manifest.said)
+    }
+
+    /// The state alone, for whoever does not go on with the log.
+    #[must_use]
+    pub fn into_loaded(self) -> Loaded {
+        self.restore.into_loaded()
+    }
+}
+
+/// Loads the newest image and reads the log after it. Errors are one line each: what, where, and what to do.
+pub fn read(dir: &LogDir, config: &ServerConfig, seeds: [u64; 4], clock: Clock) -> Result<Found, String> {
     let located = |line: &dyn fmt::Display| format!("{line} (in {})", dir.path().display());
-    let found = PaperBytes::read(dir.path()).map_err(to_line)?;
-    let papers = papers::judge(found.files(), config.my_id).map_err(|refusal| located(&refusal))?;
+    let bytes = PaperBytes::read(dir.path()).map_err(to_line)?;
+    let papers = papers::judge(bytes.files(), Some(config.my_id)).map_err(|refusal| located(&refusal))?;
     let extents = dir.extents(&dir.segments().map_err(to_line)?).map_err(to_line)?;
     let mut newest = archive::newest(config, seeds)?;
     let (mut restore, image) = restore_from(&mut newest, config, seeds);
@@ -109,16 +133,30 @@ pub fn recover(
         progress.tell(i + 1, selection.read.len(), restore.transactions(), recovery.last());
     }
     drop(bytes);
+    let plan = recovery.finish().map_err(|refusal| format!("{}{}", located(&refusal), newest.told()))?;
     newest.judge(image, restore.last(), restore.transactions())?;
-    let plan = recovery.finish().map_err(|refusal| located(&refusal))?;
-    let last = plan.last.max(image);
     if let Some(papers) = &papers {
-        papers.allow(last).map_err(|refusal| located(&refusal))?;
+        papers.allow(plan.last.max(image)).map_err(|refusal| located(&refusal))?;
     }
-    // Nothing was changed so far: a start that is refused leaves the directory as it was.
     for line in papers.iter().flat_map(|papers| &papers.warnings).chain(&plan.warnings) {
         tracing::warn!("{}", located(line));
     }
+    Ok(Found { papers, newest, image, selection, plan, restore })
+}
+
+/// Reads what the directory holds and makes it ready to go on with. Errors are one line each: what, where, and what to do; a start that is
+/// refused by what was found leaves the directory as it was.
+pub fn recover(
+    dir: &LogDir,
+    config: &ServerConfig,
+    auth: AuthConfig,
+    seeds: [u64; 4],
+    clock: Clock,
+) -> Result<Recovered, String> {
+    let found = read(dir, config, seeds, clock)?;
+    let manifest = found.manifest();
+    let Found { papers, newest, image, selection, plan, restore } = found;
+    let last = plan.last.max(image);
     dir.carry_out(&plan).map_err(to_line)?;
     let mut spares = plan.spares;
     let position = match plan.start {
@@ -158,11 +196,12 @@ pub fn recover(
     for &number in &selection.leftovers {
         tracing::warn!(
             "{}",
-            located(&format!(
-                "removing leftover segment {}, from offset 0: an image holds what it held, up to zxid {} and beyond; nothing to be done",
+            format_args!(
+                "removing leftover segment {}, from offset 0: an image holds what it held, up to zxid {} and beyond; nothing to be done (in {})",
                 file_name(number),
-                segments.first().and_then(|first| first.begin).map_or(image, |begin| begin.after)
-            ))
+                segments.first().and_then(|first| first.begin).map_or(image, |begin| begin.after),
+                dir.path().display()
+            )
         );
     }
     pool.free(&selection.leftovers).map_err(to_line)?;

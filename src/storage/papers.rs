@@ -121,8 +121,8 @@ impl Papers {
     }
 }
 
-/// Reads the papers of server `here`. `None` says that there are none at all: the directory is new, or of a release before them.
-pub fn judge(files: Files<'_>, here: ServerId) -> Result<Option<Papers>, PapersRefusal> {
+/// Reads the papers of server `here`, or of whichever it is. `None` says that there are none at all: the directory is new, or of a release before them.
+pub fn judge(files: Files<'_>, here: Option<ServerId>) -> Result<Option<Papers>, PapersRefusal> {
     if files.manifest.is_none() && files.promise.is_none() && files.watermark.is_none() {
         return Ok(None);
     }
@@ -144,7 +144,7 @@ pub fn judge(files: Files<'_>, here: ServerId) -> Result<Option<Papers>, PapersR
     }
     let (manifest, bad_manifest) = manifest?;
     let said = manifest.said;
-    if said.server != here {
+    if let Some(here) = here.filter(|here| *here != said.server) {
         // The payload of the slot that was read begins with it.
         let offset = if bad_manifest.is_some_and(|(slot, _)| slot == 0) { 4096 } else { 0 };
         return Err(PapersRefusal::Foreign { found: said.server.0, here: here.0, offset, image: said.image });

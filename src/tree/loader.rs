@@ -103,6 +103,15 @@ impl Loader {
         Ok(Znodes(znodes))
     }
 
+    /// Makes records of znodes that come from elsewhere, in the order of an archive.
+    pub fn plant<'a>(&self, znodes: impl Iterator<Item = (&'a str, Option<&'a [u8]>, &'a [Acl], Stored)>) -> Znodes {
+        let mut acls = self.acls.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = |(path, data, acl, stored): (&'a str, _, &[Acl], Stored)| {
+            (self.hasher.hash_one(path.as_bytes()), Record::new(path, data, acls.intern(acl), &stored))
+        };
+        Znodes(znodes.map(record).collect())
+    }
+
     /// The lists of a chunk in their shared form; the open one may be among them.
     fn lists(&self, chunk: &ArchivedChunk<'_>) -> Vec<Option<Arc<AclList>>> {
         let mut lists = Vec::with_capacity(chunk.acls.len());

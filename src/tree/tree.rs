@@ -148,6 +148,12 @@ impl Tree {
         &self.view
     }
 
+    /// The View alone.
+    #[must_use]
+    pub fn into_view(self) -> View {
+        self.view
+    }
+
     /// The record of a path.
     #[inline]
     #[must_use]

@@ -168,6 +168,12 @@ impl View {
             .map(SlotId)
     }
 
+    /// Every record, parents before their children.
+    #[must_use]
+    pub fn records(&self) -> Records<'_> {
+        Records { view: self, ahead: vec![SlotId::ROOT] }
+    }
+
     /// The sum of the digests of all znodes, modulo 2^64 (ZooKeeper's digest version 2).
     #[must_use]
     pub const fn digest(&self) -> u64 {
@@ -283,6 +289,23 @@ impl View {
 impl std::fmt::Debug for View {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("View").field("len", &self.len).field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+/// Every record of a View, parents before their children.
+#[derive(Clone)]
+pub struct Records<'a> {
+    view: &'a View,
+    ahead: Vec<SlotId>,
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = &'a Record;
+
+    fn next(&mut self) -> Option<&'a Record> {
+        let slot = self.ahead.pop()?;
+        self.ahead.extend(self.view.child_slots(slot));
+        Some(self.view.record(slot))
     }
 }
 

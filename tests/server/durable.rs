@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
 use ringkeeper::client::answer::Body;
 use ringkeeper::client::ask::{Ask, CreateMode};
 use ringkeeper::client::blocking::Client;
@@ -18,9 +19,13 @@ both!(
     many_segments_are_read_back,
     a_torn_tail_is_cut_off_with_one_warning,
     damage_below_the_durable_mark_is_refused,
+    data_of_an_earlier_release_open,
 );
 
 const BLOCK: usize = 4096;
+
+/// Directories that earlier releases left when they were killed (`scripts/record-data.sh`).
+const RELEASES: [&str; 1] = ["data-0.1.0"];
 
 /// All that a client can see of a znode.
 #[derive(Debug, PartialEq, Clone)]
@@ -394,4 +399,44 @@ fn what_is_beside_the_log_is_judged_and_mended() {
     // There may be another one by now, of a segment that is made ahead of use.
     assert!(fs::metadata(log.join("segment.tmp")).map_or(0, |left| left.len()) != 14);
     starts(0);
+}
+
+fn data_of_an_earlier_release_open(shards: &[&str]) {
+    for release in RELEASES {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(release);
+        let directory = directory();
+        let log = directory.path().join("data/log");
+        fs::create_dir_all(&log).unwrap();
+        for entry in fs::read_dir(&golden).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "gz") {
+                let mut file = fs::File::create(log.join(path.file_stem().unwrap())).unwrap();
+                std::io::copy(&mut flate2::read::GzDecoder::new(fs::File::open(&path).unwrap()), &mut file).unwrap();
+            }
+        }
+        let text = fs::read_to_string(golden.join("nodes.json")).unwrap();
+        let nodes: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
+        let numbers = |stat: &Stat| {
+            let zxids = [stat.czxid, stat.mzxid].map(|zxid| zxid.as_wire());
+            let versions = [stat.version, stat.cversion, stat.aversion].map(i64::from);
+            let rest = [stat.ephemeral_owner, stat.data_length.into(), stat.num_children.into(), stat.pzxid.as_wire()];
+            [&zxids[..], &[stat.ctime, stat.mtime], &versions, &rest].concat()
+        };
+        // Twice: from what the earlier release left, and from what this one made of it.
+        for _ in 0..2 {
+            let server = Setup::new(directory.path(), shards).start();
+            let mut client = as_friend(server.client());
+            client.auth("digest", b"user:word").unwrap();
+            let all = everything(&mut client);
+            assert_eq!(all.keys().collect::<Vec<_>>(), nodes.keys().collect::<Vec<_>>(), "{release}");
+            for (path, seen) in &all {
+                let node = &nodes[path];
+                let stat: Vec<i64> = node["stat"].as_array().unwrap().iter().map(|n| n.as_i64().unwrap()).collect();
+                assert_eq!(numbers(&seen.stat), stat, "{path}");
+                let data = node["data"].as_str().map(|data| base64::engine::general_purpose::STANDARD.decode(data).unwrap());
+                assert_eq!(seen.data, data, "{path}");
+            }
+            assert_eq!(server.stop(), Vec::<String>::new(), "{release} opens without a word");
+        }
+    }
 }

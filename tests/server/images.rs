@@ -14,6 +14,7 @@ both!(
     an_image_to_order,
     an_image_that_cannot_be_written_harms_nobody,
     damaged_images_are_passed_over_or_refused,
+    what_three_images_make_superfluous_goes,
 );
 
 fn with(directory: &Path, shards: &[&str], snap_count: u32) -> Setup {
@@ -210,4 +211,51 @@ fn damaged_images_are_passed_over_or_refused(shards: &[&str]) {
     fs::write(old, &bytes).unwrap();
     let line = setup.refused();
     assert!(line.contains("format version 7") && line.contains("nothing was changed"), "{line}");
+}
+
+fn what_three_images_make_superfluous_goes(shards: &[&str]) {
+    let directory = directory();
+    let setup = with(directory.path(), shards, 100);
+    let segments = || {
+        let names = fs::read_dir(directory.path().join("data/log")).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).filter(|name| name.starts_with("log.")).collect();
+        names.sort();
+        names
+    };
+    let server = setup.start();
+    let mut client = server.client();
+    for n in 0..8 {
+        client.create(&format!("/n{n}"), b"", CreateMode::Persistent).unwrap();
+    }
+    assert_eq!(segments()[0], "log.0000000000000001");
+    // Seven or more images, and eight segments of 16 MiB.
+    for round in 0..7 {
+        let had = figure(&server, "lgif", "last_snapshot_idx");
+        for n in 0..200 {
+            client.set(&format!("/n{}", n % 8), &vec![round; 90_000 + n], -1).unwrap();
+        }
+        eventually("the next image", || (figure(&server, "lgif", "last_snapshot_idx") > had).then_some(()));
+    }
+    eventually("three images are left", || (images(directory.path()).len() == 3).then_some(()));
+    eventually("the first segments are gone", || (segments()[0] > "log.0000000000000004".to_owned()).then_some(()));
+    let before = everything(&mut client);
+    server.kill();
+
+    // The newest is damaged, and so is the one before it: the third and the log after it are enough.
+    let three = images(directory.path());
+    for image in &three[1..] {
+        fs::OpenOptions::new().write(true).open(image).unwrap().set_len(5000).unwrap();
+    }
+    let server = setup.start();
+    let mut client = server.client();
+    assert_eq!(everything(&mut client), before);
+    for n in 0..400 {
+        client.set("/n0", &vec![9; 90_000 + n], -1).unwrap();
+    }
+    // What is damaged does not count as kept.
+    eventually("good images", || (images(directory.path()).iter().filter(|image| !three.contains(image)).count() >= 2).then_some(()));
+    let before = everything(&mut client);
+    server.kill();
+    let server = setup.start();
+    assert_eq!(everything(&mut server.client()), before);
 }

@@ -109,14 +109,14 @@ pub fn load(path: &Path, progress: &mut Progress) -> Result<Image, Fault> {
     let named = path.file_name().and_then(|name| name.to_str()).and_then(image_zxid);
     let mut reader = Reader::new(named.unwrap_or(header.zxid), &block)?;
     let loader = Loader::new(seeds()?);
-    let mut assembly = Assembly::new(&loader, 0);
+    let mut assembly = Assembly::new(&loader);
+    let mut payload = AlignedVec::new();
     loop {
         let mut bytes_of_frame = [0; FRAME];
         let got = next(&mut bytes_of_frame)?;
         let frame = reader.frame(&bytes_of_frame[..got])?;
         // A file that was cut is told by its length, before memory is made ready for what is not there.
         let there = usize::try_from(len.saturating_sub(frame.offset)).unwrap_or(usize::MAX).min(frame.padded());
-        let mut payload = AlignedVec::new();
         payload.resize(there, 0);
         let got = next(&mut payload)?;
         payload.resize(got, 0);
@@ -125,7 +125,7 @@ pub fn load(path: &Path, progress: &mut Progress) -> Result<Image, Fault> {
             break;
         }
         reader.skip(&frame);
-        assembly.add(loader.read(&frame, payload)?)?;
+        assembly.add(loader.read(&frame, &mut payload)?)?;
         progress.tell(|| format!("{}: {} of {}", path.display(), bytes(frame.offset), bytes(len)));
     }
     let totals = reader.finish(len)?;

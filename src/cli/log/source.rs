@@ -11,8 +11,13 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::in_use::worker_of;
 use crate::cli::outcome::Failed;
+use crate::ground::ids::Zxid;
 use crate::ground::limits::BLOCK;
+use crate::runtime::papers::PaperBytes;
 use crate::storage::batch::BatchHeader;
+use crate::storage::papers;
+use crate::storage::recovery::Known;
+use crate::storage::refusal::Refusal;
 use crate::storage::segment::{SegmentHeader, file_name, number_of};
 
 /// A log as it was when it was opened.
@@ -71,6 +76,25 @@ impl Source {
     pub fn notice(&self) -> Option<String> {
         let pid = self.worker?;
         Some(format!("a server works on {} (process {pid}): what is read ends where its log ended just now", self.dir.display()))
+    }
+
+    /// What the papers beside the log know of it; or why no server would start with them. They run ahead of what was read where a
+    /// server works: there nothing is known.
+    pub fn known(&self) -> Result<Result<Known, String>, Failed> {
+        if self.worker.is_some() {
+            return Ok(Ok(Known::default()));
+        }
+        let bytes = PaperBytes::read(&self.dir).map_err(|error| Failed::NotThere(error.to_string()))?;
+        let papers = match papers::judge(bytes.files(), None) {
+            Ok(None) => return Ok(Ok(Known::default())),
+            Ok(Some(papers)) => papers,
+            Err(refusal) => return Ok(Err(refusal.to_string())),
+        };
+        let oldest = papers.manifest.said.oldest;
+        if oldest > 0 && !self.segments.contains(&oldest) {
+            return Ok(Err(Refusal::Missing { segment: oldest, good: Zxid::ZERO }.to_string()));
+        }
+        Ok(Ok(Known { durable: papers.durable(), ..Known::default() }))
     }
 
     /// Reads a segment whole.

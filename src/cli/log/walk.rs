@@ -82,7 +82,11 @@ impl Refused {
 
 /// Shows `visitor` all of `source` that can be trusted. Memory is bounded by one segment.
 pub fn walk(source: &Source, visitor: &mut impl Visitor, progress: &mut Progress) -> Result<Ending, Failed> {
-    let mut recovery = Recovery::new();
+    let known = match source.known()? {
+        Ok(known) => known,
+        Err(line) => return Ok(Ending::Refused(Refused { line, place: None, lost: None, good: Zxid::ZERO })),
+    };
+    let mut recovery = Recovery::knowing(known);
     let mut file = Vec::new();
     let mut previous = None;
     let mut done = 0;

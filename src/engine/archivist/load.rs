@@ -7,8 +7,10 @@ use rkyv::util::AlignedVec;
 
 use super::{KIND_SESSIONS, KIND_ZNODES, sessions};
 use crate::ground::ids::{SessionId, Zxid};
+use crate::proto::acl::Acl;
 use crate::storage::image::{Frame, ImageError, Totals};
 use crate::tree::loader::{self, Joiner, LoadError as TreeError, Znodes};
+use crate::tree::record::Stored;
 use crate::tree::tree::Tree;
 
 /// Why an image is not loaded. Nothing of it was used then.
@@ -89,6 +91,22 @@ pub struct Loaded {
     pub sessions: BTreeMap<SessionId, i32>,
     /// The last transaction in both.
     pub zxid: Zxid,
+}
+
+impl Loaded {
+    /// The state of these znodes, which come from elsewhere; each parent is followed by its children's subtrees.
+    pub fn planted<'a>(
+        znodes: impl Iterator<Item = (&'a str, Option<&'a [u8]>, &'a [Acl], Stored)>,
+        sessions: BTreeMap<SessionId, i32>,
+        zxid: Zxid,
+        digest: u64,
+        seeds: [u64; 4],
+    ) -> Result<Self, TreeError> {
+        let loader = loader::Loader::new(seeds);
+        let mut joiner = Joiner::new(&loader);
+        joiner.add(loader.plant(znodes))?;
+        Ok(Self { tree: joiner.finish(loader, digest)?, sessions, zxid })
+    }
 }
 
 /// Joins the parts, in the order of their chunks.

@@ -84,6 +84,8 @@ pub struct Archivist {
     dice: Dice,
     policy: Policy,
     ordered: bool,
+    /// Also where there is one of the same moment: that one, or one before it, is damaged.
+    anew: bool,
     server: ServerId,
     /// Attempts that failed one after the other, and the moment before which there is no other.
     failures: u32,
@@ -104,6 +106,7 @@ impl Archivist {
             dice: Dice::new(policy, seed),
             policy,
             ordered: false,
+            anew: false,
             server,
             failures: 0,
             not_before: Millis(0),
@@ -161,18 +164,25 @@ impl Archivist {
         self.ordered |= self.applied > self.census.archived;
     }
 
+    /// An image is wanted in any case: one that was there is damaged.
+    pub const fn order_anew(&mut self) {
+        self.anew = true;
+    }
+
     /// Whether an image is to be begun now.
     #[must_use]
     pub fn is_due(&self, now: Millis) -> bool {
-        let is_new = self.applied > self.census.archived;
-        is_new && self.writing.is_none() && now >= self.not_before && (self.ordered || self.dice.is_due(self.since))
+        self.is_wanted() && self.writing.is_none() && now >= self.not_before
     }
 
     /// Whether an image would be due, were it not for the time that has to pass after a failure: how long yet, ms.
     #[must_use]
     pub fn due_in(&self, now: Millis) -> Option<u64> {
-        let is_wanted = self.applied > self.census.archived && (self.ordered || self.dice.is_due(self.since));
-        (is_wanted && self.writing.is_none()).then(|| self.not_before.since(now))
+        (self.is_wanted() && self.writing.is_none()).then(|| self.not_before.since(now))
+    }
+
+    const fn is_wanted(&self) -> bool {
+        self.anew || self.applied.0 > self.census.archived.0 && (self.ordered || self.dice.is_due(self.since))
     }
 
     /// Begins an image of what was adopted, and yields its zxid. Its first bytes are appended to `out`.
@@ -183,7 +193,7 @@ impl Archivist {
         assert!(self.writing.is_none(), "one image at a time");
         let header = ImageHeader { server: self.server, zxid: self.applied, created: now.wall };
         let writer = Writer::begin(&header, out);
-        self.ordered = false;
+        (self.ordered, self.anew) = (false, false);
         self.writing = Some(Writing { writer, session: None, walk: None, began: now.mono(), items: 0, end: None });
         self.applied
     }
@@ -247,6 +257,8 @@ impl Archivist {
 
     fn give_up(&mut self, now: Now) -> u64 {
         self.writing = None;
+        // Whoever wanted it still does.
+        self.anew = true;
         let wait = RETRY_MS.saturating_mul(1 << self.failures.min(16)).min(RETRY_MAX_MS);
         self.failures = self.failures.saturating_add(1);
         self.not_before = now.mono().plus(wait);

@@ -157,6 +157,13 @@ impl Restore {
         self.transactions
     }
 
+    /// Ends with the state alone.
+    #[must_use]
+    pub fn into_loaded(self) -> Loaded {
+        let sessions = self.sessions.iter().map(|(id, session)| (id, session.timeout_ms)).collect();
+        Loaded { tree: self.tree, sessions, zxid: self.last }
+    }
+
     /// Ends. Every session starts with its full timeout from `now`; ephemerals without a session are an error of the log, and
     /// are told.
     #[must_use]
