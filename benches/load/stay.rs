@@ -70,7 +70,7 @@ pub fn overwrite(server: SocketAddr, count: usize, size: usize, rate: f64, secon
         let due = (began.elapsed().as_secs_f64() * rate) as u64;
         while sets < due {
             let data = &data[..size / 2 + below(size + 1)];
-            client.submit(&Ask::Set { path: &znode(below(count)), data: Some(data), version: -1 })?;
+            client.submit(&Ask::SetData { path: &znode(below(count)), data: Some(data), version: -1 })?;
             sets += 1;
             while client.pending() > FLYING {
                 client.next_reply()?.result?;

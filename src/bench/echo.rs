@@ -422,7 +422,7 @@ mod tests {
         client.delete("/a", -1).unwrap();
         client.close().unwrap();
         assert!(!echo.is_over());
-        assert_eq!(echo.stop().unwrap(), []);
+        assert_eq!(echo.stop().unwrap(), Vec::<Duration>::new());
     }
 
     #[test]

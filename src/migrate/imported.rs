@@ -65,9 +65,7 @@ impl Imported {
     /// As a server holds it. An error says where the znodes are no tree.
     pub fn into_loaded(self, seeds: [u64; 4]) -> Result<Loaded, TreeError> {
         let Self { zxid, mut znodes, sessions, digest } = self;
-        // Each parent followed by its children's subtrees: as if a slash came before every other byte.
-        let key = |znode: &Znode| znode.path.as_bytes().iter().map(|&byte| if byte == b'/' { 0 } else { byte });
-        znodes.sort_unstable_by(|a, b| key(a).cmp(key(b)));
+        znodes.sort_unstable_by(|a, b| walk_key(&a.path).cmp(walk_key(&b.path)));
         let znodes = znodes.iter().map(|znode| (&*znode.path, znode.data.as_deref(), &*znode.acl, znode.stored));
         Loaded::planted(znodes, sessions.into_iter().collect(), zxid, digest, seeds)
     }
@@ -76,6 +74,11 @@ impl Imported {
     pub fn znode_refs(&self) -> impl Iterator<Item = ZnodeRef<'_>> + Clone {
         self.znodes.iter().map(Znode::as_ref)
     }
+}
+
+/// Orders paths so that each parent is followed by its children's subtrees: as if a slash came before every other byte.
+fn walk_key(path: &str) -> impl Iterator<Item = u8> {
+    path.bytes().map(|byte| if byte == b'/' { 0 } else { byte })
 }
 
 /// A znode's part of the tree's digest.

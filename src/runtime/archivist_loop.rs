@@ -112,12 +112,7 @@ pub struct ArchivistThread {
 
 impl ArchivistThread {
     /// Starts it.
-    pub fn start(
-        engine: Archivist,
-        dir: ImageDir,
-        keeper: Keeper,
-        clock: Clock,
-    ) -> std::io::Result<(ArchivistFeed, Self)> {
+    pub fn start(engine: Archivist, dir: ImageDir, keeper: Keeper, clock: Clock) -> std::io::Result<(ArchivistFeed, Self)> {
         let (queue, inbox) = mpsc::channel();
         let shared = Arc::new(Shared::default());
         // It looks around before it sleeps for the first time.

@@ -105,7 +105,6 @@ impl LogDir {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         fs::create_dir_all(path).map_err(DiskError::new("create the directory", path))?;
         let lock = lock(path)?;
-        }
         sync_dir(path)?;
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_dir(parent)?;

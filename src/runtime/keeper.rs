@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
@@ -241,7 +241,8 @@ impl Work {
 
     /// Raises the manifest, then removes what it no longer asks for.
     fn retain(&mut self) -> Result<(), DiskError> {
-        let (damaged, images): (Vec<_>, Vec<_>) = self.images()?.into_iter().partition(|image| self.damaged.contains(&image.zxid));
+        let (damaged, images): (Vec<_>, Vec<_>) =
+            self.images()?.into_iter().partition(|image| self.damaged.contains(&image.zxid));
         let pinned = self.shared.inbox().pins.lowest();
         let everything = Policy { images: usize::MAX, bytes: 0 };
         let mut verdict = judge(&images, &self.segments, self.config.policy.unwrap_or(everything), pinned);

@@ -157,8 +157,9 @@ fn start(
         is_flushed: config.flush.method != Configured::None,
         pool,
     };
-    let (keeper, keeper_thread) = KeeperThread::start(keeper_config, cabinet, segments, since.image, std::mem::take(&mut since.damaged))
-        .map_err(|error| format!("cannot start a thread: {error}"))?;
+    let (keeper, keeper_thread) =
+        KeeperThread::start(keeper_config, cabinet, segments, since.image, std::mem::take(&mut since.damaged))
+            .map_err(|error| format!("cannot start a thread: {error}"))?;
     let (feed, archivist) = ArchivistThread::start(archivist, since.dir, keeper.clone(), clock)
         .map_err(|error| format!("cannot start a thread: {error}"))?;
     sequencer_port.feed(feed);

@@ -253,7 +253,9 @@ fn what_three_images_make_superfluous_goes(shards: &[&str]) {
         client.set("/n0", &vec![9; 90_000 + n], -1).unwrap();
     }
     // What is damaged does not count as kept.
-    eventually("good images", || (images(directory.path()).iter().filter(|image| !three.contains(image)).count() >= 2).then_some(()));
+    eventually("good images", || {
+        (images(directory.path()).iter().filter(|image| !three.contains(image)).count() >= 2).then_some(())
+    });
     let before = everything(&mut client);
     server.kill();
     let server = setup.start();
