@@ -237,7 +237,7 @@ fn what_three_images_make_superfluous_goes(shards: &[&str]) {
         eventually("the next image", || (figure(&server, "lgif", "last_snapshot_idx") > had).then_some(()));
     }
     eventually("three images are left", || (images(directory.path()).len() == 3).then_some(()));
-    eventually("the first segments are gone", || (segments()[0] > "log.0000000000000004".to_owned()).then_some(()));
+    eventually("the first segments are gone", || (segments()[0] > *"log.0000000000000004").then_some(()));
     let before = everything(&mut client);
     server.kill();
 
