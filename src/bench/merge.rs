@@ -306,7 +306,7 @@ mod tests {
         b.generator.late_p99_us = 50;
         let merged = merge(&[a.clone(), b]).unwrap();
         assert_eq!(merged.spec.pace, Pace::Open { rate: 3000.0, arrivals: Arrivals::Poisson });
-        assert_eq!((merged.spec.connections, merged.spec.threads, merged.machines.len()), (128, 2, 2));
+        assert_eq!((merged.spec.connections, merged.spec.threads, merged.machines.len()), (100, 2, 2));
         assert_eq!((merged.generator.processor_seconds, merged.generator.cores, merged.generator.late_p99_us), (5.0, 4, 50));
         assert_eq!(merged.ended_early.as_deref(), Some("lost its session"));
         assert_eq!((merged.seconds, merged.slices.len()), (10.0, 11));

@@ -260,7 +260,7 @@ mod tests {
         for part in [
             "target     ringkeeper (10.0.0.1:2181), version 3.9.4",
             "3 voting servers, durability fsync",
-            "mixed, 90 % reads; open loop, 1,000/s poisson; 64 connections",
+            "mixed, 90 % reads; open loop, 1,000/s poisson; 50 connections",
             "offered 1,000/s, achieved 999/s (99.9 % of it)",
             "10,000 offered, 9,990 answered, 12 delayed, 3 dropped, 7 unanswered",
             "2, the longest 312 ms at 6.6 s; 121 ms at 8.25 s",
