@@ -12,7 +12,7 @@ use ringkeeper::client::blocking::Client;
 use ringkeeper::proto::acl::Acl;
 use serde_json::Value;
 
-use super::harness::{Setup, both, directory, eventually};
+use super::harness::{Setup, both, directory};
 use super::{fine, tool};
 
 both!(every_transaction_is_dumped, a_log_is_read_while_it_grows, damage_is_told_as_the_server_tells_it);
