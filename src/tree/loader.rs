@@ -4,6 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use ahash::RandomState;
+use hashbrown::HashTable;
 use rkyv::rancor::Failure;
 use rkyv::util::AlignedVec;
 use triomphe::Arc;
@@ -61,6 +62,13 @@ pub struct Loader {
 
 /// The records of one chunk, in its order, each with the hash of its path.
 pub struct Znodes(Vec<(u64, Record)>);
+
+impl Znodes {
+    /// The records.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.0.iter().map(|(_, record)| record)
+    }
+}
 
 impl Loader {
     /// For a tree with these seeds (see [`View::new`]).
@@ -180,10 +188,7 @@ impl Joiner {
             }
             (NONE, NONE)
         } else {
-            let (parent, name) = path::split(path).ok_or_else(|| LoadError::Astray(path.into()))?;
-            if name.is_empty() || parent == ROOT && path.len() != 1 + name.len() {
-                return Err(LoadError::Astray(path.into()));
-            }
+            let parent = parent_of(path).ok_or_else(|| LoadError::Astray(path.into()))?;
             while self
                 .open
                 .last()
@@ -230,6 +235,84 @@ impl Joiner {
     }
 }
 
+/// A znode of a [`Survey`] whose children may still come.
+struct Surveyed {
+    path: Box<[u8]>,
+    counted: i32,
+    /// Hashes of the paths of the children so far.
+    children: HashTable<u64>,
+}
+
+/// Checks the records of chunks, in their order, as [`Joiner`] does, and keeps none of them: what it remembers are the znodes on the way to the
+/// latest one, and a hash for each of their children. That two paths have one hash and are taken for one is as likely as that
+/// nobody will ever see it.
+#[derive(Default)]
+pub struct Survey {
+    open: Vec<Surveyed>,
+    znodes: u64,
+    digest: u64,
+}
+
+impl Survey {
+    /// Takes the next chunk.
+    pub fn add(&mut self, znodes: &Znodes) -> Result<(), LoadError> {
+        znodes.0.iter().try_for_each(|(hash, record)| self.znode(*hash, record))
+    }
+
+    fn znode(&mut self, hash: u64, record: &Record) -> Result<(), LoadError> {
+        let path = record.path();
+        let astray = || LoadError::Astray(path.into());
+        if self.znodes == 0 {
+            if path != ROOT {
+                return Err(astray());
+            }
+        } else {
+            let parent = parent_of(path).ok_or_else(astray)?;
+            while self.open.last().is_some_and(|open| *open.path != *parent.as_bytes()) {
+                self.close()?;
+            }
+            let open = self.open.last_mut().ok_or_else(astray)?;
+            if open.children.find(hash, |other| *other == hash).is_some() {
+                return Err(LoadError::Twice(path.into()));
+            }
+            open.children.insert_unique(hash, hash, |other| *other);
+        }
+        self.znodes += 1;
+        self.digest = self.digest.wrapping_add(u64::from(record.digest()));
+        self.open.push(Surveyed { path: record.path_bytes().into(), counted: record.num_children(), children: HashTable::new() });
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), LoadError> {
+        let Some(Surveyed { path, counted, children }) = self.open.pop() else { return Ok(()) };
+        if usize::try_from(counted) == Ok(children.len()) {
+            return Ok(());
+        }
+        let (path, found) = (String::from_utf8_lossy(&path).into(), u32::try_from(children.len()).unwrap_or(u32::MAX));
+        Err(LoadError::Children { path, counted, found })
+    }
+
+    /// How many znodes there were, if they are a whole tree whose digest is `stated`.
+    pub fn finish(mut self, stated: u64) -> Result<u64, LoadError> {
+        while !self.open.is_empty() {
+            self.close()?;
+        }
+        if self.znodes == 0 {
+            return Err(LoadError::Empty);
+        }
+        if self.digest != stated {
+            return Err(LoadError::Digest { found: self.digest, stated });
+        }
+        Ok(self.znodes)
+    }
+}
+
+/// The parent of a path that is not the root's.
+fn parent_of(path: &str) -> Option<&str> {
+    let (parent, name) = path::split(path)?;
+    (!name.is_empty() && (parent != ROOT || path.len() == 1 + name.len())).then_some(parent)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -254,13 +337,32 @@ mod tests {
     }
 
     fn load(chunks: Vec<Payload>, digest: u64) -> Result<Tree, LoadError> {
+        let surveyed = survey(chunks.clone(), digest);
         let loader = Loader::new([9, 8, 7, 6]);
         let mut joiner = Joiner::new(&loader);
+        let join = || {
+            for (mut chunk, count) in chunks {
+                let len = chunk.len();
+                joiner.add(loader.read(&mut chunk, len, count)?)?;
+            }
+            Ok(())
+        };
+        let loaded = join().and_then(|()| joiner.finish(loader, digest));
+        assert_eq!(
+            loaded.as_ref().map(|tree| tree.node_count() as u64).map_err(Clone::clone),
+            surveyed,
+            "who keeps nothing sees the same"
+        );
+        loaded
+    }
+
+    fn survey(chunks: Vec<Payload>, digest: u64) -> Result<u64, LoadError> {
+        let (loader, mut survey) = (Loader::new([9, 8, 7, 6]), Survey::default());
         for (mut chunk, count) in chunks {
             let len = chunk.len();
-            joiner.add(loader.read(&mut chunk, len, count)?)?;
+            survey.add(&loader.read(&mut chunk, len, count)?)?;
         }
-        joiner.finish(loader, digest)
+        survey.finish(digest)
     }
 
     fn again(tree: &Tree) -> Tree {

@@ -11,8 +11,9 @@ use crate::cli::outcome::{Failed, Outcome};
 use crate::cli::progress::Progress;
 use crate::tree::view::SlotId;
 
-use super::source::{Image, load, newest_at, visit};
+use super::source::{load, newest_at, visit};
 use super::znode::{Difference, differences};
+use crate::engine::archivist::load::Loaded;
 
 const AFTER: &str = "\
 A line for each znode that is not in both as it is: - was removed, + was added, ~ was changed, with what changed; and
@@ -123,7 +124,7 @@ impl Compare {
             writeln!(out, "],{}", counts.trim_start_matches('{'))?;
         } else {
             let Counts { added, removed, changed, equal, .. } = counts;
-            let (from, to) = (a.loaded.zxid, b.loaded.zxid);
+            let (from, to) = (a.zxid, b.zxid);
             writeln!(out, "zxid {from} to {to}: {added} added, {removed} removed, {changed} changed, {equal} equal")?;
         }
         out.flush()?;
@@ -131,12 +132,12 @@ impl Compare {
     }
 }
 
-fn compare(a: &Image, b: &Image, mut print: impl FnMut(&Change<'_>) -> io::Result<()>) -> io::Result<Counts> {
+fn compare(a: &Loaded, b: &Loaded, mut print: impl FnMut(&Change<'_>) -> io::Result<()>) -> io::Result<Counts> {
     let mut counts = Counts::default();
-    let (before, after) = (a.loaded.tree.view(), b.loaded.tree.view());
-    for (id, timeout) in &a.loaded.sessions {
+    let (before, after) = (a.tree.view(), b.tree.view());
+    for (id, timeout) in &a.sessions {
         let session = |change| Change { change, path: None, session: Some(id.to_string()), differences: Vec::new() };
-        match b.loaded.sessions.get(id) {
+        match b.sessions.get(id) {
             None => {
                 counts.sessions_removed += 1;
                 print(&session("removed"))?;
@@ -148,7 +149,7 @@ fn compare(a: &Image, b: &Image, mut print: impl FnMut(&Change<'_>) -> io::Resul
             Some(_) => {}
         }
     }
-    for id in b.loaded.sessions.keys().filter(|id| !a.loaded.sessions.contains_key(id)) {
+    for id in b.sessions.keys().filter(|id| !a.sessions.contains_key(id)) {
         counts.sessions_added += 1;
         print(&Change { change: "added", path: None, session: Some(id.to_string()), differences: Vec::new() })?;
     }

@@ -1,5 +1,6 @@
 //! Source: an image read from its file by the code that a server loads with, and never written.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -8,14 +9,16 @@ use rkyv::util::AlignedVec;
 
 use crate::cli::outcome::{Failed, Outcome, tell};
 use crate::cli::progress::{Progress, bytes};
-use crate::engine::archivist::load::{Assembly, LoadError, Loaded, Loader};
+use crate::engine::archivist::load::{Assembly, Inspection, LoadError, Loaded, Loader, Part};
+use crate::ground::ids::SessionId;
 use crate::ground::limits::BLOCK;
+use crate::proto::path::ROOT;
 use crate::storage::image::{FRAME, ImageError, ImageHeader, KIND_END, Reader, Totals, image_zxid};
 use crate::tree::record::Record;
 use crate::tree::view::{SlotId, View};
 
-/// A whole image, checked.
-pub struct Image {
+/// An image that was read through and found good.
+pub struct Inspected {
     /// Its file.
     pub path: PathBuf,
     /// Bytes of the file.
@@ -24,8 +27,10 @@ pub struct Image {
     pub header: ImageHeader,
     /// What its end says.
     pub totals: Totals,
-    /// What it holds.
-    pub loaded: Loaded,
+    /// Sessions with their timeouts, ms.
+    pub sessions: BTreeMap<SessionId, i32>,
+    /// Znodes in it.
+    pub znodes: u64,
 }
 
 /// The images at `place`, ascending: the file itself, or those of a directory, or of the directory `images` in it.
@@ -97,40 +102,79 @@ impl Fault {
     }
 }
 
-/// Loads an image. Nothing of it is shown unless all of it is good.
-pub fn load(path: &Path, progress: &mut Progress) -> Result<Image, Fault> {
-    let mut file = File::open(path).map_err(Failed::on("open", path))?;
-    let len = file.metadata().map_err(Failed::on("look at", path))?.len();
-    let mut next = |into: &mut [u8]| fill(&mut file, into).map_err(Failed::on("read", path));
-    let mut block = vec![0; BLOCK];
-    let got = next(&mut block)?;
-    let header = ImageHeader::decode(&block[..got])?;
-    // A copy may have any name; one that says a zxid has to be right.
-    let named = path.file_name().and_then(|name| name.to_str()).and_then(image_zxid);
-    let mut reader = Reader::new(named.unwrap_or(header.zxid), &block)?;
+/// Loads an image whole. Nothing of it is shown unless all of it is good.
+pub fn load(path: &Path, progress: &mut Progress) -> Result<Loaded, Fault> {
     let loader = Loader::new(seeds()?);
     let mut assembly = Assembly::new(&loader);
+    let (header, totals, _) = parts(path, &loader, progress, |part| Ok::<_, Fault>(assembly.add(part)?))?;
+    Ok(assembly.finish(loader, header.zxid, &totals)?)
+}
+
+/// Reads an image through and checks all of it, chunk by chunk: however large it is, it takes little memory.
+pub fn inspect(path: &Path, progress: &mut Progress) -> Result<Inspected, Fault> {
+    let loader = Loader::new(seeds()?);
+    let mut inspection = Inspection::default();
+    let (header, totals, len) = parts(path, &loader, progress, |part| Ok::<_, Fault>(inspection.add(&part)?))?;
+    let (sessions, znodes) = inspection.finish(&totals)?;
+    Ok(Inspected { path: path.to_owned(), len, header, totals, sessions, znodes })
+}
+
+/// Shows `visit` every znode of an image that was inspected, parents first, with its depth; in the order of the file.
+pub fn stream<E: From<Fault>>(
+    image: &Inspected,
+    progress: &mut Progress,
+    mut visit: impl FnMut(&Record, usize) -> Result<(), E>,
+) -> Result<(), E> {
+    let loader = Loader::new(seeds().map_err(Fault::from)?);
+    parts(&image.path, &loader, progress, |part| part.records().try_for_each(|record| visit(record, depth_of(record)))).map(drop)
+}
+
+/// 0 is the root's.
+fn depth_of(record: &Record) -> usize {
+    let path = record.path_bytes();
+    if path == ROOT.as_bytes() { 0 } else { path.iter().filter(|byte| **byte == b'/').count() }
+}
+
+/// Hands the parts of an image to `take`, one after the other, each checked by itself.
+fn parts<E: From<Fault>>(
+    path: &Path,
+    loader: &Loader,
+    progress: &mut Progress,
+    mut take: impl FnMut(Part) -> Result<(), E>,
+) -> Result<(ImageHeader, Totals, u64), E> {
+    let (mut file, len) = open(path).map_err(Fault::from)?;
+    let mut next = |into: &mut [u8]| fill(&mut file, into).map_err(Failed::on("read", path)).map_err(Fault::from);
+    let mut block = vec![0; BLOCK];
+    let got = next(&mut block)?;
+    let header = ImageHeader::decode(&block[..got]).map_err(Fault::from)?;
+    // A copy may have any name; one that says a zxid has to be right.
+    let named = path.file_name().and_then(|name| name.to_str()).and_then(image_zxid);
+    let mut reader = Reader::new(named.unwrap_or(header.zxid), &block).map_err(Fault::from)?;
     let mut payload = AlignedVec::new();
     loop {
         let mut bytes_of_frame = [0; FRAME];
         let got = next(&mut bytes_of_frame)?;
-        let frame = reader.frame(&bytes_of_frame[..got])?;
+        let frame = reader.frame(&bytes_of_frame[..got]).map_err(Fault::from)?;
         // A file that was cut is told by its length, before memory is made ready for what is not there.
         let there = usize::try_from(len.saturating_sub(frame.offset)).unwrap_or(usize::MAX).min(frame.padded());
         payload.resize(there, 0);
         let got = next(&mut payload)?;
         payload.resize(got, 0);
         if frame.kind == KIND_END {
-            reader.payload(&frame, &payload)?;
+            reader.payload(&frame, &payload).map_err(Fault::from)?;
             break;
         }
         reader.skip(&frame);
-        assembly.add(loader.read(&frame, &mut payload)?)?;
+        take(loader.read(&frame, &mut payload).map_err(Fault::from)?)?;
         progress.tell(|| format!("{}: {} of {}", path.display(), bytes(frame.offset), bytes(len)));
     }
-    let totals = reader.finish(len)?;
-    let loaded = assembly.finish(loader, header.zxid, &totals)?;
-    Ok(Image { path: path.to_owned(), len, header, totals, loaded })
+    Ok((header, reader.finish(len).map_err(Fault::from)?, len))
+}
+
+fn open(path: &Path) -> Result<(File, u64), Failed> {
+    let file = File::open(path).map_err(Failed::on("open", path))?;
+    let len = file.metadata().map_err(Failed::on("look at", path))?.len();
+    Ok((file, len))
 }
 
 /// Reads until `into` is full or the file ends.

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::convert::Infallible;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -12,9 +11,10 @@ use serde::Serialize;
 use crate::cli::form::shown_path;
 use crate::cli::outcome::{Failed, Outcome};
 use crate::cli::progress::{Progress, bytes};
-use crate::tree::view::{SlotId, View};
+use crate::ground::ids::Zxid;
+use crate::tree::record::Record;
 
-use super::source::{load, newest_at, visit};
+use super::source::{Fault, inspect, newest_at, stream};
 
 const AFTER: &str = "\
 A subtree is a znode with all below it; its bytes are those of paths and data.
@@ -23,6 +23,8 @@ Examples:
   ringkeeper image top /srv/ringkeeper                  the ten largest of the first three levels, by bytes and by znodes
   ringkeeper image top DIR 30 --depth 1                 which application has how much
   ringkeeper image top DIR --json | jq -r '.by_znodes[0].path'
+
+The image is read twice, to see first that it is whole. That takes little memory, however large it is.
 
 Exit codes: 0 fine, 1 the image is damaged, 2 wrong usage or nothing to read.";
 
@@ -102,54 +104,74 @@ struct Open {
     znodes: u64,
 }
 
-/// Adds up the subtrees of the first `depth` levels. Memory is that of the path to where it stands.
-fn weigh(view: &View, n: usize, depth: usize) -> Report {
-    let mut by_bytes = Heaviest { n, heap: BinaryHeap::new() };
-    let mut by_znodes = Heaviest { n, heap: BinaryHeap::new() };
-    let mut open: Vec<Open> = Vec::new();
-    let mut close = |open: &mut Vec<Open>| {
-        let Some(Open { path, bytes, znodes }) = open.pop() else { return };
-        by_bytes.add(bytes, &path, bytes, znodes);
-        by_znodes.add(znodes, &path, bytes, znodes);
-        if let Some(above) = open.last_mut() {
+/// Adds up the subtrees of the first `depth` levels, as their znodes come by. Memory is that of the path to where it stands.
+struct Scales {
+    depth: usize,
+    by_bytes: Heaviest,
+    by_znodes: Heaviest,
+    open: Vec<Open>,
+    bytes: u64,
+    znodes: u64,
+}
+
+impl Scales {
+    fn new(n: usize, depth: usize) -> Self {
+        let heaviest = || Heaviest { n, heap: BinaryHeap::new() };
+        Self { depth, by_bytes: heaviest(), by_znodes: heaviest(), open: Vec::new(), bytes: 0, znodes: 0 }
+    }
+
+    fn close(&mut self) {
+        let Some(Open { path, bytes, znodes }) = self.open.pop() else { return };
+        self.by_bytes.add(bytes, &path, bytes, znodes);
+        self.by_znodes.add(znodes, &path, bytes, znodes);
+        if let Some(above) = self.open.last_mut() {
             above.bytes += bytes;
             above.znodes += znodes;
         }
-    };
-    let (mut all, mut znodes) = (0, 0);
-    let visited: Result<(), Infallible> = visit(view, SlotId::ROOT, |record, level| {
+    }
+
+    fn add(&mut self, record: &Record, level: usize) {
         let own = (record.path_bytes().len() + record.data_len()) as u64;
-        all += own;
-        znodes += 1;
+        self.bytes += own;
+        self.znodes += 1;
         // Level 1 is open[0]; what is below the last level counts to the one that is open there.
-        if level > 0 && level <= depth {
-            while open.len() >= level {
-                close(&mut open);
+        if level > 0 && level <= self.depth {
+            while self.open.len() >= level {
+                self.close();
             }
-            open.push(Open { path: record.path().to_owned(), bytes: own, znodes: 1 });
-        } else if let Some(last) = open.last_mut() {
+            self.open.push(Open { path: record.path().to_owned(), bytes: own, znodes: 1 });
+        } else if let Some(last) = self.open.last_mut() {
             last.bytes += own;
             last.znodes += 1;
         }
-        Ok(())
-    });
-    let Ok(()) = visited;
-    while !open.is_empty() {
-        close(&mut open);
     }
-    Report { zxid: String::new(), bytes: all, znodes, by_bytes: by_bytes.list(), by_znodes: by_znodes.list() }
+
+    fn report(mut self, zxid: Zxid) -> Report {
+        while !self.open.is_empty() {
+            self.close();
+        }
+        let Self { by_bytes, by_znodes, bytes, znodes, .. } = self;
+        Report { zxid: zxid.to_string(), bytes, znodes, by_bytes: by_bytes.list(), by_znodes: by_znodes.list() }
+    }
 }
 
 impl Top {
     /// Weighs.
     pub fn run(&self) -> Result<Outcome, Failed> {
         let path = newest_at(&self.place)?;
-        let image = match load(&path, &mut Progress::new(false)) {
-            Ok(image) => image,
+        let mut progress = Progress::new(false);
+        let mut scales = Scales::new(usize::from(self.n), usize::from(self.depth));
+        let weighed = inspect(&path, &mut progress).and_then(|image| {
+            stream(&image, &mut progress, |record, level| {
+                scales.add(record, level);
+                Ok::<_, Fault>(())
+            })?;
+            Ok(image.header.zxid)
+        });
+        let report = match weighed {
+            Ok(zxid) => scales.report(zxid),
             Err(fault) => return fault.tell(&path),
         };
-        let report = weigh(image.loaded.tree.view(), usize::from(self.n), usize::from(self.depth));
-        let report = Report { zxid: image.loaded.zxid.to_string(), ..report };
         let mut out = io::stdout().lock();
         if self.json {
             serde_json::to_writer(&mut out, &report).map_err(io::Error::from)?;
@@ -170,11 +192,13 @@ impl Top {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ground::ids::{SessionId, Zxid};
+    use crate::cli::image::source::visit;
+    use crate::ground::ids::SessionId;
     use crate::proto::acl::Acl;
     use crate::proto::opcode;
     use crate::proto::txn::{Txn, TxnHeader};
     use crate::tree::tree::Tree;
+    use crate::tree::view::SlotId;
 
     #[test]
     fn subtrees_are_added_up() {
@@ -193,13 +217,21 @@ mod tests {
             let ours = list.iter().filter(|s| !s.path.starts_with("/zookeeper"));
             ours.map(|s| format!("{} {} {}", s.path, s.bytes, s.znodes)).collect::<Vec<_>>()
         };
+        let weigh = |n, depth| {
+            let mut scales = Scales::new(n, depth);
+            let walked = visit(tree.view(), SlotId::ROOT, |record, level| {
+                scales.add(record, level);
+                Ok::<_, std::convert::Infallible>(())
+            });
+            walked.map(|()| scales.report(Zxid(8))).unwrap()
+        };
         // Bytes are data and paths: 2 + 4 + 6 + 8 + 4 below /a.
-        let report = weigh(tree.view(), 3, 2);
+        let report = weigh(3, 2);
         assert_eq!(list(&report.by_bytes), ["/a 143 5", "/a/b 124 3", "/f 70 3"]);
         assert_eq!(list(&report.by_znodes), ["/a 143 5", "/a/b 124 3", "/f 70 3"]);
-        let report = weigh(tree.view(), 10, 1);
+        let report = weigh(10, 1);
         assert_eq!(list(&report.by_bytes), ["/a 143 5", "/f 70 3"]);
         assert_eq!(report.znodes, tree.node_count() as u64);
-        assert_eq!(list(&weigh(tree.view(), 2, 9).by_bytes), ["/a 143 5", "/a/b 124 3"]);
+        assert_eq!(list(&weigh(2, 9).by_bytes), ["/a 143 5", "/a/b 124 3"]);
     }
 }

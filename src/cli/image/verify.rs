@@ -10,11 +10,11 @@ use crate::cli::outcome::{Failed, Outcome};
 use crate::cli::progress::{Progress, bytes};
 use crate::cli::utc::utc;
 
-use super::source::{Image, images_at, load};
+use super::source::{Inspected, images_at, inspect};
 
 const AFTER: &str = "\
 Reads each image as a server does: the checksum and the chain of every chunk, the structure of what is in it, that
-every znode is where its parent is, and the digest of the whole tree.
+every znode is where its parent is, and the digest of the whole tree. It takes little memory, however large they are.
 
 Examples:
   ringkeeper image verify /srv/ringkeeper                     all images of a server, which may run
@@ -59,16 +59,16 @@ struct Report {
 }
 
 impl Checked {
-    fn good(image: &Image) -> Self {
+    fn good(image: &Inspected) -> Self {
         Self {
             file: image.path.display().to_string(),
             good: true,
             problem: None,
-            zxid: Some(image.loaded.zxid.to_string()),
+            zxid: Some(image.header.zxid.to_string()),
             created: Some(utc(image.header.created.0)),
             digest: Some(format!("{:#018x}", image.totals.digest)),
-            znodes: image.loaded.tree.node_count() as u64,
-            sessions: image.loaded.sessions.len() as u64,
+            znodes: image.znodes,
+            sessions: image.sessions.len() as u64,
             chunks: image.totals.chunks,
             bytes: image.len,
         }
@@ -99,7 +99,7 @@ impl Verify {
         let mut out = io::stdout().lock();
         let mut report = Report { images: Vec::new() };
         for path in images_at(&self.place)? {
-            let checked = match load(&path, &mut Progress::new(false)) {
+            let checked = match inspect(&path, &mut Progress::new(false)) {
                 Ok(image) => Checked::good(&image),
                 Err(fault) => {
                     let problem = Some(fault.line(&path)?);

@@ -9,8 +9,8 @@ use super::{KIND_SESSIONS, KIND_ZNODES, sessions};
 use crate::ground::ids::{SessionId, Zxid};
 use crate::proto::acl::Acl;
 use crate::storage::image::{Frame, ImageError, Totals};
-use crate::tree::loader::{self, Joiner, LoadError as TreeError, Znodes};
-use crate::tree::record::Stored;
+use crate::tree::loader::{self, Joiner, LoadError as TreeError, Survey, Znodes};
+use crate::tree::record::{Record, Stored};
 use crate::tree::tree::Tree;
 
 /// Why an image is not loaded. Nothing of it was used then.
@@ -57,6 +57,14 @@ pub struct Part {
 enum Content {
     Sessions(Vec<(SessionId, i32)>),
     Znodes(Znodes),
+}
+
+impl Part {
+    /// Its records, if it is one of znodes.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        let znodes = if let Content::Znodes(znodes) = &self.content { Some(znodes) } else { None };
+        znodes.into_iter().flat_map(Znodes::records)
+    }
 }
 
 impl Loader {
@@ -109,6 +117,49 @@ impl Loaded {
     }
 }
 
+/// Checks the parts, in the order of their chunks, as [`Assembly`] does, and keeps none of them but the sessions.
+#[derive(Default)]
+pub struct Inspection {
+    survey: Survey,
+    sessions: BTreeMap<SessionId, i32>,
+    has_znodes: bool,
+}
+
+impl Inspection {
+    /// Looks at the next part.
+    pub fn add(&mut self, part: &Part) -> Result<(), LoadError> {
+        let offset = part.offset;
+        match &part.content {
+            Content::Sessions(sessions) => join_sessions(&mut self.sessions, sessions, self.has_znodes, offset),
+            Content::Znodes(znodes) => {
+                self.has_znodes = true;
+                self.survey.add(znodes).map_err(|source| LoadError::Tree { offset, source })
+            }
+        }
+    }
+
+    /// The sessions, and how many znodes there were, if the whole is what the end of the image says.
+    pub fn finish(self, totals: &Totals) -> Result<(BTreeMap<SessionId, i32>, u64), LoadError> {
+        Ok((self.sessions, self.survey.finish(totals.digest).map_err(LoadError::Whole)?))
+    }
+}
+
+fn join_sessions(
+    all: &mut BTreeMap<SessionId, i32>,
+    sessions: &[(SessionId, i32)],
+    has_znodes: bool,
+    offset: u64,
+) -> Result<(), LoadError> {
+    for &(id, timeout_ms) in sessions {
+        let is_next = all.last_key_value().is_none_or(|(last, _)| *last < id);
+        if has_znodes || !is_next {
+            return Err(LoadError::Sessions(offset));
+        }
+        all.insert(id, timeout_ms);
+    }
+    Ok(())
+}
+
 /// Joins the parts, in the order of their chunks.
 pub struct Assembly {
     joiner: Joiner,
@@ -127,16 +178,7 @@ impl Assembly {
     pub fn add(&mut self, part: Part) -> Result<(), LoadError> {
         let offset = part.offset;
         match part.content {
-            Content::Sessions(sessions) => {
-                for (id, timeout_ms) in sessions {
-                    let is_next = self.sessions.last_key_value().is_none_or(|(last, _)| *last < id);
-                    if self.has_znodes || !is_next {
-                        return Err(LoadError::Sessions(offset));
-                    }
-                    self.sessions.insert(id, timeout_ms);
-                }
-                Ok(())
-            }
+            Content::Sessions(sessions) => join_sessions(&mut self.sessions, &sessions, self.has_znodes, offset),
             Content::Znodes(znodes) => {
                 self.has_znodes = true;
                 self.joiner.add(znodes).map_err(|source| LoadError::Tree { offset, source })
