@@ -3,7 +3,7 @@
 # ours are loaded by kazoo and killed under the load, between and within fuzzy snapshots; each time everything is read back through kazoo
 # (path, data, ACL, Stat) from the server that wrote it, started again on a copy, and from the one it was moved to; digests are compared.
 #   scripts/migrate.sh [--rounds N] [--nodes N] [--record]       SERVER, LOAD: see scripts/common.sh
-# --rounds repeats all of it; --nodes adds one move of N znodes of 100 bytes, with its time and memory, there and back. Needs java; kazoo
+# --rounds repeats all of it, 0 leaves it out; --nodes adds one move of N znodes of 100 bytes, with its time and memory, there and back. Needs java; kazoo
 # is installed below target/ where it is missing (PYTHON names a python that has it). Without Debian's package zookeeper that case fails.
 # ZOOKEEPER_PEER names the script that starts a 3.9.4 (default ../shared/tools/zookeeper-peer.sh), BASE_PORT (24580) moves the ports.
 case " $* " in *' --nodes '*) ;; *) LOAD=${LOAD:-/bin/true} ;; esac
@@ -12,7 +12,7 @@ nodes='' rounds=1
 while [ $# -gt 0 ]; do
   case $1 in
     --nodes) nodes=$2; shift 2 ;; --rounds) rounds=$2; shift 2 ;; --record) shift ;;
-    *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
 done
 peer=${ZOOKEEPER_PEER:-../shared/tools/zookeeper-peer.sh}
@@ -35,7 +35,7 @@ stop_loader() {
   loader_pid=
 }
 stop_real() {
-  "$peer" stop move > /dev/null 2>&1
+  "$peer" stop "move-$base" > /dev/null 2>&1
   if [ -n "$debian_pid" ]; then kill -9 "$debian_pid"; wait "$debian_pid"; fi 2> /dev/null
   debian_pid=
 }
@@ -79,15 +79,15 @@ start_real() {
     return 1
   fi
   # The script makes its own directory; what is in it becomes a link to the one that is meant.
-  d=$("$peer" dir move)/1
+  d=$("$peer" dir "move-$base")/1
   if [ ! -e "$d/zoo.cfg" ] || [ ! -e "$work/peer-made" ]; then
-    "$peer" start move 1 "$base" "$longest" || return 1
-    "$peer" stop move
+    "$peer" start "move-$base" 1 "$base" "$longest" || return 1
+    "$peer" stop "move-$base"
     : > "$work/peer-made"
   fi
   rm -rf "$d/data"
   ln -s "$directory" "$d/data"
-  ZK_HEAP=${ZK_HEAP:-2g} ZK_JAVA_OPTS="$super $*" "$peer" restart move
+  ZK_HEAP=${ZK_HEAP:-2g} ZK_JAVA_OPTS="$super $*" "$peer" restart "move-$base"
 }
 
 # begin_load PORT SEED [--extended]: in the background; returns when one of everything is there.
@@ -105,6 +105,30 @@ begin_load() {
 }
 
 read_all() { "$python" tests/foreign/migrate.py read "$1" "$2"; }
+# session: of the last load, and its password.
+session() { sed -n 's/^loaded //p' "$work/loaded"; }
+# attach PORT SESSION PASSWORD
+attach() { timeout 60 "$python" tests/foreign/migrate.py attach "$@"; }
+# hot_copy FROM TO: as docs/migrate.md says it is to be made while the server runs, the snapshots first.
+hot_copy() {
+  rm -rf "$2"
+  mkdir -p "$2/version-2"
+  cp "$1"/version-2/snapshot.* "$2/version-2/" && cp --sparse=always "$1"/version-2/log.* "$2/version-2/"
+}
+# rehearse FROM: imports a copy of a server that works. Where the copy met the end of the log just as it moved another one is made.
+rehearse() {
+  local again
+  for again in 1 2 3; do
+    rm -rf "$work/data"
+    hot_copy "$1" "$work/hot" || return 1
+    if import "$work/hot" "$work/data" "$work/hot.log" && says "$work/hot.log" 'digest .*is the one that ZooKeeper wrote$'; then
+      rm -rf "$work/data" "$work/hot"
+      return 0
+    fi
+    echo "copy $again"
+  done
+  return 1
+}
 same() { "$python" tests/foreign/migrate.py compare "$1" "$2"; }
 contents() { (cd "$1" && find . -type f ! -name 'zookeeper_server.pid' -exec sha256sum {} + | sort | sha256sum); }
 port_of() { echo "${address##*:}"; }
@@ -121,10 +145,10 @@ import() { "$server" migrate import --from "$1" --data-dir "$2" 2> "$3" || { cat
 # export FROM TO LOG
 export_to() { "$server" migrate export --data-dir "$1" --to "$2" 2> "$3" || { cat "$3"; return 1; }; }
 
-# back NAME TRUTH VERSION...: exports $work/data, which reads as TRUTH, and starts real servers on what was exported.
+# back NAME TRUTH SESSION VERSION...: exports $work/data, which reads as TRUTH, and starts real servers on what was exported.
 back() {
-  local name=$1 truth=$2 version
-  shift 2
+  local name=$1 truth=$2 taken=$3 version
+  shift 3
   for version in "$@"; do
     rm -rf "$work/exported"
     check "$name: export" export_to "$work/data" "$work/exported" "$work/export.log" || return 1
@@ -132,6 +156,8 @@ back() {
     check "$name: a real $version starts from it" start_real "$version" "$work/exported" -Dzookeeper.extendedTypesEnabled=true
     check "$name: kazoo reads all from the real $version" read_all "$port" "$work/back.json"
     check "$name: every znode is what it was (data, ACL, Stat) in the real $version" same "$truth" "$work/back.json"
+    # shellcheck disable=SC2086 # two words
+    check "$name: a session goes on with the real $version" attach "$port" $taken
     check "$name: the real $version finds no digest that does not fit" no_mismatch
     stop_real
     rm -rf "$work/again"
@@ -143,7 +169,7 @@ back() {
 
 # moved NAME VERSION SEED OPTION...: a real server is filled, killed, moved to ours, used there, and moved back.
 moved() {
-  local name=$1 version=$2 seed=$3 theirs=$work/theirs copy=$work/copy before snapshots extended=--extended back_to=(3.9.4)
+  local name=$1 version=$2 seed=$3 theirs=$work/theirs copy=$work/copy before snapshots taken extended=--extended back_to=(3.9.4)
   shift 3
   echo "== $name"
   if [ "$version" = 3.8.0 ]; then
@@ -159,9 +185,11 @@ moved() {
     [ "$snapshots" -lt 6 ] || break
     sleep 0.1
   done
+  check "$name: import of a copy made while it works" rehearse "$theirs"
   sleep "$((RANDOM % 2)).$((RANDOM % 1000))"
   stop_real
   stop_loader
+  taken=$(session)
   snapshots=$(find "$theirs/version-2" -name 'snapshot.*' | wc -l)
   cp -a --sparse=always "$theirs" "$copy"
   before=$(contents "$theirs")
@@ -177,6 +205,8 @@ moved() {
   serve_ours
   check "$name: kazoo reads all from ours" read_all "$(port_of)" "$work/ours.json"
   check "$name: every znode is what it was (data, ACL, Stat)" same "$work/truth.json" "$work/ours.json"
+  # shellcheck disable=SC2086 # two words
+  check "$name: a session of the real $version goes on with ours" attach "$(port_of)" $taken
   # It lives on here, before it goes back.
   check "$name: ours takes load" begin_load "$(port_of)" "${seed}9"
   sleep 2
@@ -184,7 +214,7 @@ moved() {
   sleep 1
   check "$name: kazoo reads all from ours after the load" read_all "$(port_of)" "$work/ours.json"
   kill_ours
-  back "$name" "$work/ours.json" "${back_to[@]}"
+  back "$name" "$work/ours.json" "$taken" "${back_to[@]}"
 }
 
 # left SEED: ours is filled, makes an image, is filled on and killed, and is moved to a real server.
@@ -210,7 +240,7 @@ left() {
   stop_server
   rm -rf "$work/data"
   mv "$work/kept" "$work/data"
-  back "$name" "$work/truth.json" 3.9.4 3.8.0
+  back "$name" "$work/truth.json" "$(session)" 3.9.4 3.8.0
 }
 
 # measured LOG COMMAND...: prints seconds and the peak of resident memory, MB.
@@ -257,10 +287,10 @@ large() {
   echo "a real 3.9.4 serves it after $((($(date +%s%N) - began) / 1000000)) ms" | tee -a "$work/notes"
   check "the real 3.9.4 has $count znodes" [ "$(znode_count "$port")" = "$count" ]
   check 'the real 3.9.4 finds no digest that does not fit' no_mismatch
-  "$load" --server "127.0.0.1:$port" --workload create --nodes 1 --value-size 1 > /dev/null 2>&1
+  check 'a session is opened and closed there' "$python" tests/foreign/migrate.py visit "$port"
   stop_real
   check 'import of what the real 3.9.4 made of it' import "$work/exported" "$work/again" "$work/again.log"
-  check "the real 3.9.4's digest is the one of our model" says "$work/again.log" 'digest .*is the one that ZooKeeper wrote$'
+  check "the real 3.9.4's digest is ours" says "$work/again.log" 'digest .*is the one that ZooKeeper wrote$'
 }
 
 began=$SECONDS

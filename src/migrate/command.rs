@@ -161,6 +161,12 @@ fn load(config: &ServerConfig) -> Result<Loaded, String> {
     if !log.is_dir() && !config.data_dir.join(IMAGES).is_dir() {
         return Err(format!("{} holds no data of ours: --data-dir names the dataDir of a server", config.data_dir.display()));
     }
+    if !log.is_dir() {
+        say(&format!(
+            "warning: {} is not there: if the server's zoo.cfg has a dataLogDir, name it with --log-dir; if not, this is the image alone",
+            log.display()
+        ));
+    }
     say(&format!("reading {}", config.data_dir.display()));
     let dir = LogDir::open(&log).map_err(|error| error.to_string())?;
     Ok(recover::read(&dir, config, seeds()?, Clock::default())?.into_loaded())

@@ -198,7 +198,8 @@ impl Replay {
             };
             let told = snapshot.told.filter(|told| told.version == DIGEST_VERSION && told.zxid > Zxid::ZERO);
             let compare = told.filter(|told| told.zxid >= name.zxid).map_or(Compare::Seeking(None), Compare::At);
-            let report = Report { snapshot: name.path.clone(), logs: 0, transactions: 0, verified: None, is_verified: false, warnings };
+            let report =
+                Report { snapshot: name.path.clone(), logs: 0, transactions: 0, verified: None, is_verified: false, warnings };
             let mut replay = Self {
                 model: snapshot.model,
                 sessions: snapshot.sessions,

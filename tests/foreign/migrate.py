@@ -1,6 +1,8 @@
 """What scripts/migrate.sh asks of a server through kazoo: to be filled, to be kept busy, to be read back; and a comparison.
 
-    migrate.py load PORT SEED [--extended]   fills, prints 'loaded', then keeps on until it is killed
+    migrate.py load PORT SEED [--extended]   fills, prints 'loaded SESSION PASSWORD', then keeps on until it is killed
+    migrate.py attach PORT SESSION PASSWORD  ends with 1 where that session cannot be gone on with; leaves it open
+    migrate.py visit PORT                    opens a session and closes it: the server writes the digest of its tree
     migrate.py read PORT FILE                every znode: data (null and empty apart), ACL, Stat
     migrate.py compare FILE FILE             ends with 1 where they differ
     migrate.py summary FILE                  one line about what is in it
@@ -10,6 +12,7 @@ The reader is the superuser, whom each server was told by -Dzookeeper.DigestAuth
 import base64
 import collections
 import json
+import os
 import random
 import struct
 import sys
@@ -183,9 +186,21 @@ def load(port, seed, is_extended):
     for n in range(5):
         # Three come and go, two stay; each has a part of the tree that others change too.
         threading.Thread(target=work, args=(port, f'{seed}-{n}', bulk, n < 2), daemon=True).start()
-    print('loaded', flush=True)
+    session, password = c.client_id
+    print('loaded', session, password.hex(), flush=True)
     while True:
         time.sleep(1)
+
+
+def attach(port, session, password):
+    c = KazooClient(hosts=f'127.0.0.1:{port}', timeout=TIMEOUT, client_id=(session, bytes.fromhex(password)))
+    c.start(timeout=60)
+    paths = [f'/{app}/{name}' for app in c.get_children('/') if app.startswith('app') for name in c.get_children('/' + app)]
+    mine = [path for path in paths if '/eph-' in path and c.exists(path).ephemeralOwner == session]
+    is_same = c.client_id[0] == session
+    print(f'session {session:#x} {"goes on" if is_same else "is over"}, with {len(mine)} ephemerals', flush=True)
+    # Not closed: its ephemerals are to stay.
+    os._exit(0 if is_same and mine else 1)
 
 
 def read(port, file):
@@ -227,6 +242,9 @@ def compare(a, b):
             said = base64.b64decode(other['data'] or '').decode()
             if said.split('=;')[0] != used(b, path):
                 wrong.append(f'{path}: {said}, there are {used(b, path)}')
+            first = base64.b64decode(one['data'] or '').decode()
+            if first.split('=;')[0] != used(a, path):
+                print(f'  drifted in the first: {path}: {first}, there are {used(a, path)}')
             one, other = dict(one), dict(other)
             for node in one, other:
                 node['data'] = None
@@ -254,6 +272,10 @@ def main():
     step, *rest = sys.argv[1:]
     if step == 'load':
         load(int(rest[0]), rest[1], '--extended' in rest)
+    elif step == 'visit':
+        client(int(rest[0])).stop()
+    elif step == 'attach':
+        attach(int(rest[0]), int(rest[1]), rest[2])
     elif step == 'read':
         read(int(rest[0]), rest[1])
     else:
