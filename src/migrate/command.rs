@@ -111,14 +111,15 @@ impl ImportCommand {
         let from = From { data_dir: self.from, log_dir: self.log_dir, ignore_digest: self.ignore_digest };
         let (imported, report) = import(&from, progress).map_err(|error| error.to_string())?;
         report.warnings.iter().for_each(|line| say(&format!("warning: {line}")));
-        let (zxid, znodes, sessions) = (imported.zxid, imported.znodes.len(), imported.sessions.len());
+        let (zxid, digest) = (imported.zxid, imported.digest);
+        let (znodes, sessions) = (imported.znodes.len(), imported.sessions.len());
         say(&format!("writing {}", self.data_dir.display()));
         let state = imported.into_loaded(seeds()?).map_err(|error| format!("what was read is no tree: {error}"))?;
         archive::plant(&self.data_dir, state, Clock::default())?;
         let verified = match report.verified {
-            Some(at) if at == zxid => "its digest is the one that ZooKeeper wrote".to_owned(),
-            Some(at) => format!("its digest was the one that ZooKeeper wrote at {at}, the last it wrote"),
-            None => "ZooKeeper wrote no digest to compare it with".to_owned(),
+            Some(_) if report.is_verified => format!("its digest {digest:#x} is the one that ZooKeeper wrote"),
+            Some(at) => format!("its digest is {digest:#x}; at {at} it was the one that ZooKeeper wrote, the last it wrote"),
+            None => format!("its digest is {digest:#x}; ZooKeeper wrote none to compare it with"),
         };
         Ok(format!(
             "imported {znodes} znodes and {sessions} sessions up to transaction {zxid} ({} and {} transactions of {} logs) into {}: \
@@ -143,7 +144,14 @@ impl ExportCommand {
         let znodes = whole.tree.view().records().map(ZnodeRef::from);
         let exported = export(&self.to, &state, znodes, progress).map_err(|error| error.to_string())?;
         exported.warnings.iter().for_each(|line| say(&format!("warning: {line}")));
-        Ok(format!("exported {} znodes up to transaction {} as {}", exported.znodes, whole.zxid, exported.snapshot.display()))
+        Ok(format!(
+            "exported {} znodes and {} sessions up to transaction {} as {}: read back, its digest is {:#x}",
+            exported.znodes,
+            sessions.len(),
+            whole.zxid,
+            exported.snapshot.display(),
+            state.digest
+        ))
     }
 }
 
@@ -152,6 +160,12 @@ fn load(config: &ServerConfig) -> Result<Loaded, String> {
     let log = config.data_log_dir.join(LOG);
     if !log.is_dir() && !config.data_dir.join(IMAGES).is_dir() {
         return Err(format!("{} holds no data of ours: --data-dir names the dataDir of a server", config.data_dir.display()));
+    }
+    if !log.is_dir() {
+        say(&format!(
+            "warning: {} is not there: if the server's zoo.cfg has a dataLogDir, name it with --log-dir; if not, this is the image alone",
+            log.display()
+        ));
     }
     say(&format!("reading {}", config.data_dir.display()));
     let dir = LogDir::open(&log).map_err(|error| error.to_string())?;

@@ -111,6 +111,8 @@ pub struct Report {
     pub transactions: u64,
     /// The last transaction after which the tree's digest was the one that ZooKeeper had written. `None`: it wrote none.
     pub verified: Option<Zxid>,
+    /// Whether the tree's digest is that one still. ZooKeeper writes none with errors, which change nothing.
+    pub is_verified: bool,
     /// What is worth a warning, a line each.
     pub warnings: Vec<String>,
 }
@@ -173,6 +175,8 @@ struct Replay {
     /// What is wrong with the newest snapshot, where an older one is used; until the log is seen to go back to it.
     newest: Option<Flaw>,
     last: Zxid,
+    /// The digest that was compared last.
+    told: u64,
     /// The last transaction that does not follow the one before it, within its epoch.
     gap: Option<Zxid>,
     backwards: u64,
@@ -194,7 +198,8 @@ impl Replay {
             };
             let told = snapshot.told.filter(|told| told.version == DIGEST_VERSION && told.zxid > Zxid::ZERO);
             let compare = told.filter(|told| told.zxid >= name.zxid).map_or(Compare::Seeking(None), Compare::At);
-            let report = Report { snapshot: name.path.clone(), logs: 0, transactions: 0, verified: None, warnings };
+            let report =
+                Report { snapshot: name.path.clone(), logs: 0, transactions: 0, verified: None, is_verified: false, warnings };
             let mut replay = Self {
                 model: snapshot.model,
                 sessions: snapshot.sessions,
@@ -203,6 +208,7 @@ impl Replay {
                 snapshot: name.zxid,
                 newest,
                 last: name.zxid,
+                told: 0,
                 gap: None,
                 backwards: 0,
                 report,
@@ -297,6 +303,7 @@ impl Replay {
         if told == found {
             self.compare = Compare::Always;
             self.report.verified = Some(zxid);
+            self.told = told;
             return Ok(());
         }
         if let Compare::Seeking(unfit) = &mut self.compare {
@@ -327,7 +334,7 @@ impl Replay {
             &Compare::Seeking(Some((zxid, found, told))) => self.refuse(ImportError::Digest { zxid, found, told })?,
             Compare::Seeking(None) | Compare::Always => {}
         }
-        let Self { mut model, sessions, last: zxid, mut report, gap, backwards, .. } = self;
+        let Self { mut model, sessions, last: zxid, told, mut report, gap, backwards, .. } = self;
         if let Some(gap) = gap.filter(|gap| report.verified < Some(*gap)) {
             report.warnings.push(format!("transactions before {gap} are missing, and no digest says that they changed nothing"));
         }
@@ -347,6 +354,7 @@ impl Replay {
                 .warnings
                 .push(format!("{left_out} znodes that no parent holds are left out, as ZooKeeper's next snapshot would"));
         }
+        report.is_verified = report.verified.is_some() && told == digest;
         let sessions = sessions.into_iter().collect();
         Ok((Imported { zxid, znodes, sessions, digest }, report))
     }

@@ -71,6 +71,20 @@ pub fn refuse_foreign(data_dir: &Path, log_dir: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// Refuses a directory with nothing but the beginning of an image: a server has a log before its first image, an import that did not come
+/// to its end has none. An empty tree is not what it was to be.
+fn refuse_half_planted(data_dir: &Path) -> Result<(), String> {
+    let unfinished = data_dir.join(IMAGES).join(UNFINISHED);
+    if !unfinished.exists() {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is what an import left that did not come to its end, and there is nothing else; remove {} and import again",
+        unfinished.display(),
+        data_dir.display()
+    ))
+}
+
 /// What a start begins with: the newest image that is good, or a fresh tree.
 fn restore_from(newest: &mut Newest, config: &ServerConfig, seeds: [u64; 4]) -> (Restore, Zxid) {
     let (tick_ms, checks_digest) = (u64::from(config.tick_time_ms), config.tree_digest_enabled);
@@ -114,6 +128,9 @@ pub fn read(dir: &LogDir, config: &ServerConfig, seeds: [u64; 4], clock: Clock) 
     let papers = papers::judge(bytes.files(), Some(config.my_id)).map_err(|refusal| located(&refusal))?;
     let extents = dir.extents(&dir.segments().map_err(to_line)?).map_err(to_line)?;
     let mut newest = archive::newest(config, seeds)?;
+    if newest.loaded.is_none() && extents.is_empty() && papers.is_none() {
+        refuse_half_planted(&config.data_dir)?;
+    }
     let (mut restore, image) = restore_from(&mut newest, config, seeds);
     let manifest = papers.as_ref().map(|papers| papers.manifest.said);
     let selection =

@@ -18,6 +18,11 @@ use ringkeeper::migrate::imported::Imported;
 use ringkeeper::migrate::progress::Progress;
 use ringkeeper::tree::record::Record;
 
+#[path = "../server/harness.rs"]
+#[allow(dead_code, unused_imports, unused_macros, reason = "shared with the tests of the server, which use all of it")]
+mod harness;
+mod moves;
+
 const GOLDEN: [&str; 5] = ["3.8", "3.9", "3.9-gz", "3.9-snappy", "3.9-fuzzy"];
 
 fn golden(name: &str) -> PathBuf {
@@ -77,7 +82,7 @@ fn what_a_client_had_read_is_what_is_imported() {
         let (imported, report) = read(&golden(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(report.warnings, [""; 0], "{name}");
         // The last transaction creates an ephemeral: its digest is in the log.
-        assert_eq!(report.verified, Some(imported.zxid), "{name}");
+        assert_eq!((report.verified, report.is_verified), (Some(imported.zxid), true), "{name}");
         let mut seen = seen_by_a_client(name);
         let mut ephemerals = BTreeMap::new();
         for znode in &imported.znodes {
