@@ -41,6 +41,9 @@ struct Options {
     /// Znodes.
     #[arg(long, default_value_t = 1000)]
     nodes: usize,
+    /// Bytes of data that an overwrite may have more or less.
+    #[arg(long, default_value_t = 0)]
+    spread: usize,
     /// Overwrites a second.
     #[arg(long, default_value_t = 10_000.0)]
     rate: f64,
@@ -60,13 +63,13 @@ fn work(o: &Options) -> Result<(), Failure> {
     let Some(server) = &o.server else {
         let echo = Echo::start("127.0.0.1:0", Manner { value_size: o.value_size, stall: None })?;
         stay::create(echo.address(), 10, o.value_size)?;
-        stay::overwrite(echo.address(), 10, o.value_size, 1000.0, 0.1)?;
+        stay::overwrite(echo.address(), 10, o.value_size, 5, 1000.0, 0.1)?;
         return stay::idle(echo.address(), 3, o.timeout_ms, 0.1);
     };
     let server = server.to_socket_addrs()?.next().ok_or("the server has no address")?;
     match o.workload {
         Workload::Create => stay::create(server, o.nodes, o.value_size),
-        Workload::Overwrite => stay::overwrite(server, o.nodes, o.value_size, o.rate, o.seconds),
+        Workload::Overwrite => stay::overwrite(server, o.nodes, o.value_size, o.spread, o.rate, o.seconds),
         Workload::Idle => stay::idle(server, o.connections, o.timeout_ms, o.seconds),
     }
 }

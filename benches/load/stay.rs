@@ -56,10 +56,11 @@ fn znode(node: usize) -> String {
     format!("/memory/group-{:04}/znode-{node:08}", node / BROOD)
 }
 
-/// Sets the data of random znodes of the tree that [`create`] made, `rate` a second, to half of `size` up to one and a half times of it.
-pub fn overwrite(server: SocketAddr, count: usize, size: usize, rate: f64, seconds: f64) -> Result<(), Failure> {
+/// Sets the data of random znodes of the tree that [`create`] made, `rate` a second, to `size` bytes, up to `spread` more or less.
+pub fn overwrite(server: SocketAddr, count: usize, size: usize, spread: usize, rate: f64, seconds: f64) -> Result<(), Failure> {
+    let spread = spread.min(size);
     let mut client = Client::connect(server, 30_000, Duration::from_secs(60))?;
-    let data = vec![b'w'; size * 2];
+    let data = vec![b'w'; size + spread];
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut below = |n: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -69,7 +70,7 @@ pub fn overwrite(server: SocketAddr, count: usize, size: usize, rate: f64, secon
     while began.elapsed().as_secs_f64() < seconds {
         let due = (began.elapsed().as_secs_f64() * rate) as u64;
         while sets < due {
-            let data = &data[..size / 2 + below(size + 1)];
+            let data = &data[..size - spread + below(2 * spread + 1)];
             client.submit(&Ask::SetData { path: &znode(below(count)), data: Some(data), version: -1 })?;
             sets += 1;
             while client.pending() > FLYING {
