@@ -154,7 +154,7 @@ impl Explorer<'_> {
         self.tally.different += 1;
         image.write(self.scratch.path());
         journal::begin();
-        let started = start(&self.config);
+        let started = start(&self.config.data_log_dir, &self.config);
         let mut ops = journal::end();
         let (dir, recovered) = started.unwrap_or_else(|line| panic!("{}: refused: {line}\n{}", what(), image.listing()));
         let (reached, state) = state_of(&recovered);
@@ -162,14 +162,14 @@ impl Explorer<'_> {
         let truth = self.story.ghost.states.get(&reached);
         assert!(truth == Some(&state), "{}: at {reached} {state:?} is held, true was {truth:?}\n{}", what(), image.listing());
         drop((dir, recovered));
-        let (dir, recovered) = start(&self.config).unwrap_or_else(|line| panic!("{}: refused the second time: {line}", what()));
+        let (dir, recovered) = start(&self.config.data_log_dir, &self.config).unwrap_or_else(|line| panic!("{}: refused the second time: {line}", what()));
         assert!(state_of(&recovered) == (reached, state), "{}: the second start ends elsewhere than at {reached}", what());
         if self.tally.different.is_multiple_of(self.effort.goes_on) {
             let state = {
                 let mut life = Life::begin(dir, recovered, &self.config, 1000, &mut self.dice);
                 life.go_on(&mut self.dice)
             };
-            let (_, recovered) = start(&self.config).unwrap_or_else(|line| panic!("{}: refused after more: {line}", what()));
+            let (_, recovered) = start(&self.config.data_log_dir, &self.config).unwrap_or_else(|line| panic!("{}: refused after more: {line}", what()));
             assert!(state_of(&recovered) == state, "{}: what came after the start is not all there", what());
         }
         self.known.insert(key, reached);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::dice::Dice;
@@ -66,9 +66,9 @@ pub(super) struct Life {
     xid: i32,
 }
 
-/// What a start comes to, with the directory locked for as long as the first part lives.
-pub(super) fn start(config: &ServerConfig) -> Result<(LogDir, Recovered), String> {
-    let dir = LogDir::open(&config.data_log_dir.join(LOG)).map_err(|error| error.to_string())?;
+/// What a start with the log in `root` comes to, with the directory locked for as long as the first part lives.
+pub(super) fn start(root: &Path, config: &ServerConfig) -> Result<(LogDir, Recovered), String> {
+    let dir = LogDir::open(&root.join(LOG)).map_err(|error| error.to_string())?;
     let recovered = recover(&dir, config, AuthConfig::default(), SEEDS, Clock::default())?;
     Ok((dir, recovered))
 }

@@ -57,7 +57,7 @@ impl Stage {
     fn start(&mut self) {
         self.life = None;
         let config = (self.config)(&self.root.path().join(DATA));
-        let (dir, recovered) = start(&config).expect("nothing is wrong");
+        let (dir, recovered) = start(&config.data_log_dir, &config).expect("nothing is wrong");
         let (zxid, state) = state_of(&recovered);
         let truth = self.ghost.states.entry(zxid).or_insert_with(|| state.clone());
         assert!(*truth == state);

@@ -197,7 +197,7 @@ impl World {
     }
 
     fn life(&mut self, root: &Path, config: &ServerConfig, number: u64, is_last: bool, policy: Policy, dice: &mut Dice) {
-        let (dir, recovered) = start(config).expect("a crash is no damage");
+        let (dir, recovered) = start(root, config).expect("a crash is no damage");
         let (zxid, state) = state_of(&recovered);
         assert!(zxid >= self.ghost.acknowledged, "world {}: what was acknowledged is there", self.seed);
         self.ghost.states.retain(|&known, _| known <= zxid);
@@ -228,8 +228,7 @@ impl World {
         if dice.one_in(2) && life.spares() == 0 {
             life.prepare(dice);
         }
-        self.ghost.acknowledged =
-            if dice.one_in(3) { life.stop(&mut self.ghost, dice) } else { life.crash(dice) };
+        self.ghost.acknowledged = if dice.one_in(3) { life.stop(&mut self.ghost, dice) } else { life.crash(dice) };
     }
 
     /// Keeps the files as they are now, and those that were kept before as older ones.
