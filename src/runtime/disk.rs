@@ -98,7 +98,7 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
 impl LogDir {
     /// Opens the directory, making it where it is missing, and takes its lock.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        drive::create_dir_all(path).map_err(DiskError::new("create the directory", path))?;
+        drive::create_dir_all(path)?;
         let lock = lock(path)?;
         sync_dir(path)?;
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {

@@ -100,14 +100,17 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a directory and those above it, where they are missing.
-pub fn create_dir_all(path: &Path) -> io::Result<()> {
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty() && !path.is_dir()) {
-        create_dir_all(parent)?;
+/// Makes a directory and those above it, where they are missing. The names of those made are durable when this returns.
+pub fn create_dir_all(path: &Path) -> Result<(), DiskError> {
+    if path.is_dir() {
+        return Ok(());
     }
+    let above = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    create_dir_all(above)?;
     match create_dir(path) {
-        Err(_) if path.is_dir() => Ok(()),
-        made => made,
+        // Somebody else may have been faster.
+        Err(error) if !path.is_dir() => Err(DiskError::new("create the directory", path)(error)),
+        _ => sync_dir(above),
     }
 }
 

@@ -69,10 +69,9 @@ pub struct ImageDir {
 impl ImageDir {
     /// The directory there, which is made where it is missing. It is this process's alone from then on.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        if !path.is_dir() {
-            drive::create_dir_all(path).map_err(DiskError::new("create the directory", path))?;
-            sync_dir(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new(".")))?;
-        }
+        drive::create_dir_all(path)?;
+        // It may be there since a moment ago, made by a process that was killed before it could make that durable.
+        sync_dir(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new(".")))?;
         Ok(Self { path: path.to_owned(), _lock: Arc::new(lock(path)?) })
     }
 

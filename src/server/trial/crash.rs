@@ -49,7 +49,7 @@ impl Effort {
 }
 
 /// What has happened, and what was true.
-pub(crate) struct Story {
+pub(super) struct Story {
     pub(super) name: String,
     /// Where it has happened.
     pub(super) root: PathBuf,
@@ -85,7 +85,7 @@ struct Explorer<'a> {
 }
 
 /// Explores all of a story and prints what was tried.
-pub(crate) fn explore(story: &Story) {
+pub(super) fn explore(story: &Story) {
     let effort = Effort::asked();
     let began = Instant::now();
     let scratch = scratch();

@@ -1,11 +1,11 @@
 //! Trial: small data directories made by the real engines, and what a start makes of them when they were hurt. Test code only.
 
-pub(crate) mod crash;
+mod crash;
 mod dice;
 mod disk;
 #[allow(dead_code)]
 mod life;
-mod scripts;
+pub(crate) mod scripts;
 #[allow(dead_code)]
 mod world;
 

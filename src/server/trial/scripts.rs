@@ -1,16 +1,21 @@
 //! Scripts: the stories whose every crash point is explored.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::crash::{DATA, Effort, Story, explore};
 use super::dice::Dice;
-use super::life::{Life, start};
-use super::world::{Ghost, config, scratch, state_of};
+use super::life::{Life, SEEDS, start};
+use super::world::{Ghost, State, config, print, scratch, state_of};
+use crate::engine::archivist::load::Loaded;
 use crate::ground::ids::Zxid;
 use crate::ground::limits::BLOCK;
+use crate::runtime::clock::Clock;
 use crate::runtime::journal::{self, Op, note};
+use crate::server::archive;
 use crate::server::config::settings::ServerConfig;
 use crate::storage::retention::Policy;
+use crate::tree::tree::Tree;
 
 /// Bytes of an image written at a time.
 const PIECE: usize = 3000;
@@ -42,8 +47,12 @@ fn apart(data: &Path) -> ServerConfig {
 impl Stage {
     /// With nothing on it.
     fn new(seed: u64, config: fn(&Path) -> ServerConfig) -> Self {
+        let mut ghost = Ghost::default();
+        // Where nothing was done, nothing is there.
+        let tree = Tree::new(SEEDS);
+        ghost.states.insert(Zxid::ZERO, State { digest: tree.digest(), print: print(&tree), sessions: BTreeMap::new() });
         journal::begin();
-        Self { root: scratch(), config, life: None, lives: 0, ghost: Ghost::default(), dice: Dice::new(seed) }
+        Self { root: scratch(), config, life: None, lives: 0, ghost, dice: Dice::new(seed) }
     }
 
     /// With a server that has started for the first time.
@@ -129,8 +138,24 @@ fn flush(life: &mut Life, dice: &mut Dice) {
     note(|| Op::Told(told.0));
 }
 
+/// What is planted, and the first starts from it.
+pub(crate) fn plant(name: &str, state: Loaded) {
+    let mut stage = Stage::new(6, together);
+    let (zxid, digest) = (state.zxid, state.tree.digest());
+    let data = stage.root.path().join(DATA);
+    archive::plant(&data, state, Clock::default()).expect("there is nothing in the way");
+    note(|| Op::Told(zxid.0));
+    stage.start();
+    assert_eq!(stage.ghost.states.get(&zxid).map(|state| state.digest), Some(digest));
+    stage.write(1);
+    stage.write(1);
+    stage.rest();
+    stage.start();
+    stage.end(name, 0);
+}
+
 #[test]
-fn append() {
+fn crash_points_of_appends() {
     let mut stage = Stage::begun(1, together);
     for i in 0..6 {
         stage.write(1 + i % 3);
@@ -153,7 +178,7 @@ fn append() {
 }
 
 #[test]
-fn roll() {
+fn crash_points_of_rolls() {
     let mut stage = Stage::begun(2, apart);
     let mut from = 0;
     for _ in 0..3 {
@@ -175,7 +200,7 @@ fn roll() {
 }
 
 #[test]
-fn image_while_appending() {
+fn crash_points_of_an_image_while_appending() {
     let mut stage = Stage::begun(3, apart);
     let mut from = 0;
     for _ in 0..4 {
@@ -199,7 +224,7 @@ fn image_while_appending() {
 }
 
 #[test]
-fn purge() {
+fn crash_points_of_a_purge() {
     let mut stage = Stage::begun(4, together);
     let mut from = 0;
     for i in 0..3 {
@@ -224,7 +249,7 @@ fn purge() {
 }
 
 #[test]
-fn restarts_in_the_middle() {
+fn crash_points_of_restarts_in_the_middle() {
     let mut stage = Stage::begun(5, together);
     let mut from = 0;
     for _ in 0..3 {
