@@ -187,7 +187,9 @@ impl Work {
                 && (is_quiet || is_stopping || written.elapsed() >= UNDER_LOAD)
                 && durable > self.holdings.cabinet.marked()
             {
-                self.holdings.mark(durable).unwrap_or_else(|error| fatal(&format!("{error}: stopping, acknowledged data is intact")));
+                self.holdings
+                    .mark(durable)
+                    .unwrap_or_else(|error| fatal(&format!("{error}: stopping, acknowledged data is intact")));
                 written = Instant::now();
             }
             if is_stopping {

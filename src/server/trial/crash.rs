@@ -14,10 +14,12 @@ use tempfile::TempDir;
 use super::dice::Dice;
 use super::disk::{Disk, Image};
 use super::life::{Life, start};
-use super::world::{Ghost, scratch, state_of};
+use super::world::{Ghost, State, scratch, state_of};
 use crate::ground::ids::Zxid;
+use crate::runtime::disk::LogDir;
 use crate::runtime::journal::{self, Op};
 use crate::server::config::settings::ServerConfig;
+use crate::server::recover::Recovered;
 
 /// The server's directory, below the part of the disk that is looked at.
 pub(super) const DATA: &str = "data";
@@ -39,12 +41,12 @@ impl Effort {
     pub(super) fn asked() -> Self {
         match std::env::var("RINGKEEPER_CRASH_POINTS").ok().and_then(|text| text.parse().ok()) {
             Some(samples) => Self { all_of: 8, samples, second: 1 + samples / 16, goes_on: 4 },
-            None => Self { all_of: 3, samples: 2, second: 1, goes_on: 16 },
+            None => Self { all_of: 4, samples: 4, second: 1, goes_on: 16 },
         }
     }
 
     pub(super) const fn is_full(&self) -> bool {
-        self.all_of > 3
+        self.all_of > 4
     }
 }
 
@@ -85,9 +87,24 @@ struct Explorer<'a> {
 }
 
 /// Explores all of a story and prints what was tried.
+///
+/// # Panics
+/// Where a start is not as it must be, with the disk that it was.
 pub(super) fn explore(story: &Story) {
-    let effort = Effort::asked();
     let began = Instant::now();
+    let tally = try_all(story, Effort::asked()).unwrap_or_else(|line| panic!("{line}"));
+    let Tally { points, states, different, cut_short, second_points } = tally;
+    assert!(points > 0 && different > 0, "{}: there was nothing to look at", story.name);
+    println!(
+        "crash points: {}: {points} changes of files, {states} states, {different} of them different and started from; {cut_short} starts \
+         cut short at {second_points} changes; {} ms",
+        story.name,
+        began.elapsed().as_millis()
+    );
+}
+
+/// Explores all of a story, to the first start that is not as it must be.
+pub(super) fn try_all(story: &Story, effort: Effort) -> Result<Tally, String> {
     let scratch = scratch();
     let mut explorer = Explorer {
         config: (story.config)(&scratch.path().join(DATA)),
@@ -100,20 +117,13 @@ pub(super) fn explore(story: &Story) {
         scratch,
     };
     let mut disk = Disk::holding(&story.root, &Image::default());
-    explorer.walk(&mut disk, &story.ops, story.from, Zxid::ZERO, true);
-    let Tally { points, states, different, cut_short, second_points } = explorer.tally;
-    assert!(points > 0 && different > 0, "{}: there was nothing to look at", story.name);
-    println!(
-        "crash points: {}: {points} changes of files, {states} states, {different} of them different and started from; {cut_short} starts \
-         cut short at {second_points} changes; {} ms",
-        story.name,
-        began.elapsed().as_millis()
-    );
+    explorer.walk(&mut disk, &story.ops, story.from, Zxid::ZERO, true)?;
+    Ok(explorer.tally)
 }
 
 impl Explorer<'_> {
     /// Stops the machine before the first and after each of these changes.
-    fn walk(&mut self, disk: &mut Disk, ops: &[Op], from: usize, told: Zxid, is_first: bool) {
+    fn walk(&mut self, disk: &mut Disk, ops: &[Op], from: usize, told: Zxid, is_first: bool) -> Result<(), String> {
         let mut told = told;
         for (i, op) in ops.iter().enumerate() {
             disk.apply(op);
@@ -123,67 +133,87 @@ impl Explorer<'_> {
                 if is_first { self.tally.points += 1 } else { self.tally.second_points += 1 }
             }
             if i >= from {
-                self.stop(disk, told, is_first, &|| format!("{} of {}: after {}", i + 1, ops.len(), shown(op)));
+                self.stop(disk, told, is_first).map_err(|line| {
+                    format!("{}, change {} of {}, after {}: {line}", self.story.name, i + 1, ops.len(), shown(op))
+                })?;
             }
         }
+        Ok(())
     }
 
-    fn stop(&mut self, disk: &Disk, told: Zxid, is_first: bool, when: &dyn Fn() -> String) {
+    fn stop(&mut self, disk: &Disk, told: Zxid, is_first: bool) -> Result<(), String> {
         let open = disk.open();
         for present in self.subsets(&open) {
             self.tally.states += 1;
             let image = disk.image(&present);
-            let what = || format!("{}, {} with {} of {} open changes", self.story.name, when(), present.len(), open.len());
-            let ops = self.look(&image, told, &what);
+            let ops = self
+                .look(&image, told)
+                .map_err(|line| format!("with {} of {} open changes: {line}\n{}", present.len(), open.len(), image.listing()))?;
             if let Some(ops) = ops.filter(|_| is_first) {
                 self.tally.cut_short += 1;
                 let mut disk = Disk::holding(self.scratch.path(), &image);
-                assert!(disk.seen() == image);
-                self.walk(&mut disk, &ops, 0, told, false);
+                assert!(disk.seen() == image, "what a disk holds is what it was told to");
+                self.walk(&mut disk, &ops, 0, told, false)?;
             }
         }
+        Ok(())
+    }
+
+    fn start(&self) -> Result<(LogDir, Recovered), String> {
+        start(&self.config.data_log_dir, &self.config)
     }
 
     /// Starts from this disk, unless that was done. Yields what the start has changed, if it is to be cut short.
-    fn look(&mut self, image: &Image, told: Zxid, what: &dyn Fn() -> String) -> Option<Vec<Op>> {
+    fn look(&mut self, image: &Image, told: Zxid) -> Result<Option<Vec<Op>>, String> {
         let key = image.fingerprint();
+        let far_enough =
+            |reached: Zxid| if reached >= told { Ok(()) } else { Err(format!("reaches {reached}, and {told} was told")) };
         if let Some(reached) = self.known.get(&key) {
-            assert!(*reached >= told, "{}: reaches {reached}, and {told} was told:\n{}", what(), image.listing());
-            return None;
+            return far_enough(*reached).map(|()| None);
         }
         self.tally.different += 1;
         image.write(self.scratch.path());
         journal::begin();
-        let started = start(&self.config.data_log_dir, &self.config);
+        let started = self.start();
         let mut ops = journal::end();
-        let (dir, recovered) = started.unwrap_or_else(|line| panic!("{}: refused: {line}\n{}", what(), image.listing()));
+        let (_, recovered) = started.map_err(|line| format!("refused: {line}"))?;
         let (reached, state) = state_of(&recovered);
-        assert!(reached >= told, "{}: reaches {reached}, and {told} was told:\n{}", what(), image.listing());
+        drop(recovered);
+        far_enough(reached)?;
         let truth = self.story.ghost.states.get(&reached);
-        assert!(truth == Some(&state), "{}: at {reached} {state:?} is held, true was {truth:?}\n{}", what(), image.listing());
-        drop((dir, recovered));
-        let (dir, recovered) = start(&self.config.data_log_dir, &self.config).unwrap_or_else(|line| panic!("{}: refused the second time: {line}", what()));
-        assert!(state_of(&recovered) == (reached, state), "{}: the second start ends elsewhere than at {reached}", what());
-        if self.tally.different.is_multiple_of(self.effort.goes_on) {
-            let state = {
-                let mut life = Life::begin(dir, recovered, &self.config, 1000, &mut self.dice);
-                life.go_on(&mut self.dice)
-            };
-            let (_, recovered) = start(&self.config.data_log_dir, &self.config).unwrap_or_else(|line| panic!("{}: refused after more: {line}", what()));
-            assert!(state_of(&recovered) == state, "{}: what came after the start is not all there", what());
+        if truth != Some(&state) {
+            return Err(format!("at {reached} {state:?} is held, true was {truth:?}"));
         }
+        self.start_again(&(reached, state))?;
         self.known.insert(key, reached);
         let kind: String = ops.iter().map(|op| shown(op).split_inclusive(' ').next().unwrap_or_default().to_owned()).collect();
         let times = self.kinds.entry(kind).or_insert(0);
         *times += 1;
         ops.push(Op::Told(reached.0));
-        (*times <= self.effort.second).then_some(ops)
+        Ok((*times <= self.effort.second).then_some(ops))
+    }
+
+    /// A start from what a start has left; some go on from there.
+    fn start_again(&mut self, before: &(Zxid, State)) -> Result<(), String> {
+        let (dir, recovered) = self.start().map_err(|line| format!("refused the second time: {line}"))?;
+        if state_of(&recovered) != *before {
+            return Err(format!("the second start ends elsewhere than at {}", before.0));
+        }
+        if self.tally.different.is_multiple_of(self.effort.goes_on) {
+            let after = Life::begin(dir, recovered, &self.config, 1000, &mut self.dice).go_on(&mut self.dice);
+            let (_, recovered) = self.start().map_err(|line| format!("refused after more was written: {line}"))?;
+            if state_of(&recovered) != after {
+                return Err("what was written after the start is not all there".to_owned());
+            }
+        }
+        Ok(())
     }
 
     /// Which of the changes that are not durable are there.
     fn subsets(&mut self, open: &[u64]) -> Vec<Vec<u64>> {
         if open.len() <= self.effort.all_of {
-            let of = |bits: usize| open.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1).map(|(_, number)| *number).collect();
+            let of =
+                |bits: usize| open.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1).map(|(_, number)| *number).collect();
             return (0..1 << open.len()).map(of).collect();
         }
         let mut all = vec![Vec::new(), open.to_vec()];

@@ -290,6 +290,11 @@ impl Life {
         }
     }
 
+    /// An image that came to nothing, and was left there.
+    pub(super) fn give_up_image(&self) {
+        self.images.create().unwrap().write(&[7; 5000]).unwrap();
+    }
+
     /// What retention frees goes.
     pub(super) fn retain(&mut self, image: Zxid) {
         self.holdings.finished(vec![image]);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::crash::{DATA, Effort, Story, explore};
+use super::crash::{DATA, Effort, Story, explore, try_all};
 use super::dice::Dice;
 use super::life::{Life, SEEDS, start};
 use super::world::{Ghost, State, config, print, scratch, state_of};
@@ -118,12 +118,32 @@ impl Stage {
         }
     }
 
-    fn end(self, name: &str, from: usize) {
+    /// What an import leaves; then the first start.
+    fn planted(seed: u64, state: Loaded) -> Self {
+        let mut stage = Self::new(seed, together);
+        let (zxid, digest) = (state.zxid, state.tree.digest());
+        archive::plant(&stage.root.path().join(DATA), state, Clock::default()).expect("there is nothing in the way");
+        note(|| Op::Told(zxid.0));
+        stage.start();
+        assert_eq!(stage.ghost.states.get(&zxid).map(|state| state.digest), Some(digest));
+        stage
+    }
+
+    /// A clean stop, and a start.
+    fn restart(&mut self) {
+        let life = self.life.take().expect("a server runs");
+        life.stop(&mut self.ghost, &mut self.dice);
+        self.start();
+    }
+
+    fn story(self, name: &str, from: usize) -> Story {
         let ops = journal::end();
         let Self { root, config, ghost, .. } = self;
-        let story =
-            Story { name: name.to_owned(), root: root.path().to_owned(), ops, from, ghost, config: Box::new(config) };
-        explore(&story);
+        Story { name: name.to_owned(), root: root.path().to_owned(), ops, from, ghost, config: Box::new(config) }
+    }
+
+    fn end(self, name: &str, from: usize) {
+        explore(&self.story(name, from));
     }
 }
 
@@ -140,13 +160,7 @@ fn flush(life: &mut Life, dice: &mut Dice) {
 
 /// What is planted, and the first starts from it.
 pub(crate) fn plant(name: &str, state: Loaded) {
-    let mut stage = Stage::new(6, together);
-    let (zxid, digest) = (state.zxid, state.tree.digest());
-    let data = stage.root.path().join(DATA);
-    archive::plant(&data, state, Clock::default()).expect("there is nothing in the way");
-    note(|| Op::Told(zxid.0));
-    stage.start();
-    assert_eq!(stage.ghost.states.get(&zxid).map(|state| state.digest), Some(digest));
+    let mut stage = Stage::planted(6, state);
     stage.write(1);
     stage.write(1);
     stage.rest();
@@ -186,6 +200,12 @@ fn crash_points_of_rolls() {
         stage.rest();
     }
     stage.now(&mut from);
+    // Two are ready, and found again.
+    for _ in 0..2 {
+        let Stage { life, dice, .. } = &mut stage;
+        life.as_mut().unwrap().prepare(dice);
+    }
+    stage.start();
     let first = stage.life().segment();
     while stage.life().segment() < first + 2 {
         stage.write(2);
@@ -261,10 +281,77 @@ fn crash_points_of_restarts_in_the_middle() {
     // The image has its name, and the process ends before anybody hears of it.
     stage.write(2);
     stage.rest();
+    stage.life().give_up_image();
     stage.image();
     stage.start();
     stage.roll();
+    // The manifest is raised, and nothing of what it frees is gone.
+    stage.life().image(false, Policy { images: 2, bytes: 0 });
     stage.write(1);
     stage.start();
+    stage.restart();
+    stage.write(1);
     stage.end("restarts in the middle", from);
+}
+
+#[test]
+fn crash_points_of_an_epochs_end() {
+    let state = Loaded { tree: Tree::new(SEEDS), sessions: BTreeMap::new(), zxid: Zxid::new(1, (1 << 31) - 4) };
+    let mut stage = Stage::planted(7, state);
+    let mut from = 0;
+    stage.now(&mut from);
+    for _ in 0..3 {
+        stage.write(2);
+        stage.rest();
+        stage.life().mark();
+    }
+    stage.restart();
+    stage.end("half an epoch", from);
+    let state = Loaded { tree: Tree::new(SEEDS), sessions: BTreeMap::new(), zxid: Zxid::new(1, u32::MAX - 3) };
+    let mut stage = Stage::planted(8, state);
+    stage.now(&mut from);
+    for _ in 0..3 {
+        stage.write(2);
+        stage.rest();
+    }
+    stage.restart();
+    stage.end("an epoch's end", from);
+}
+
+/// Each sync in turn is left out of what has happened: the explorer is worth something if it finds that of most.
+#[test]
+fn syncs_left_out_are_found() {
+    let mut stage = Stage::begun(9, together);
+    for _ in 0..3 {
+        stage.roll();
+        let image = stage.image();
+        stage.life().retain(image);
+        stage.write(2);
+        stage.rest();
+    }
+    stage.start();
+    let mut story = stage.story("without a sync", 0);
+    let is_sync = |op: &Op| matches!(op, Op::SyncFile(_) | Op::SyncDir(_) | Op::SyncRange(..));
+    let syncs: Vec<usize> = (0..story.ops.len()).filter(|i| is_sync(&story.ops[*i])).collect();
+    let flushes = syncs.iter().filter(|i| matches!(story.ops[**i], Op::SyncRange(..))).count();
+    let step = if Effort::asked().is_full() { 1 } else { 9 };
+    let (mut tried, mut found) = (0, Vec::new());
+    for &i in syncs.iter().step_by(step) {
+        tried += 1;
+        let op = story.ops.remove(i);
+        story.from = i;
+        match try_all(&story, Effort::asked()) {
+            Err(_) => found.push(op.clone()),
+            Ok(_) => println!("not missed: {op:?} ({i})"),
+        }
+        story.ops.insert(i, op);
+    }
+    let found_flushes = found.iter().filter(|op| matches!(op, Op::SyncRange(..))).count();
+    println!(
+        "of {} syncs, {tried} were left out: {} were missed, {found_flushes} flushes of the log among them",
+        syncs.len(),
+        found.len()
+    );
+    assert!(found_flushes > 0 && (step > 1 || found_flushes == flushes), "a flush of the log that is not there is always missed");
+    assert!(found.iter().any(|op| !matches!(op, Op::SyncRange(..))), "and so are others");
 }
