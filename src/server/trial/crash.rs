@@ -41,12 +41,22 @@ impl Effort {
     pub(super) fn asked() -> Self {
         match std::env::var("RINGKEEPER_CRASH_POINTS").ok().and_then(|text| text.parse().ok()) {
             Some(samples) => Self { all_of: 8, samples, second: 1 + samples / 16, goes_on: 4 },
-            None => Self { all_of: 4, samples: 4, second: 1, goes_on: 16 },
+            None => Self { all_of: 5, samples: 6, second: 1, goes_on: 16 },
         }
     }
 
+    /// Enough to see whether something is wrong at all.
+    pub(super) const fn little() -> Self {
+        Self { all_of: 3, samples: 2, second: 0, goes_on: usize::MAX }
+    }
+
+    /// How often each story is told, differently each time.
+    pub(super) const fn rounds(&self) -> u64 {
+        if self.is_full() { 1 + self.samples as u64 / 16 } else { 1 }
+    }
+
     pub(super) const fn is_full(&self) -> bool {
-        self.all_of > 4
+        self.all_of > 5
     }
 }
 
