@@ -104,7 +104,9 @@ fn place(bytes: &[u8], dice: &mut Dice) -> usize {
 
 fn swap(a: &mut [u8], b: &mut [u8], at: usize, with: usize, len: usize) {
     let len = len.min(a.len().saturating_sub(at)).min(b.len().saturating_sub(with));
-    a[at..at + len].swap_with_slice(&mut b[with..with + len]);
+    if len > 0 {
+        a[at..at + len].swap_with_slice(&mut b[with..with + len]);
+    }
 }
 
 /// Hurts something; `None` where there was nothing of what was chosen.
