@@ -209,7 +209,7 @@ fn fate(world: &World, files: &Files, zxid: Zxid, said: &[String]) -> Result<Out
 }
 
 /// The highest zxid that anything readable in the directory vouches for: watermark, manifest, the name of an image, and the durable mark of
-/// any batch's header in any segment, whatever else is wrong with them.
+/// any batch's header in a segment of its salt, or in one that has not the header of its name, whatever else is wrong with them.
 fn witness(files: &Files) -> Zxid {
     let slots = |form, name: &str| slots::read(form, files.get(name)?.get(..).unwrap_or_default()).ok();
     let mark = slots(watermark::FORM, "log/state/watermark").and_then(|read| watermark::decode(&read.payload));
@@ -219,26 +219,23 @@ fn witness(files: &Files) -> Zxid {
         if let Some(zxid) = name.strip_prefix("images/").and_then(image_zxid) {
             highest = highest.max(zxid);
         }
-        for header in headers(name, bytes) {
-            highest = highest.max(header.durable);
-        }
+        highest = headers(name, bytes).map(|header| header.durable).fold(highest, Zxid::max);
     }
     highest
 }
 
 /// Whether there is a batch of a segment's present use with transactions after `zxid`.
 fn has_traces(files: &Files, zxid: Zxid) -> bool {
-    files.iter().any(|(name, bytes)| {
-        let number = name.strip_prefix("log/").and_then(number_of);
-        let salt = number.and_then(|number| SegmentHeader::decode(number, bytes).ok()).map(|header| header.start.salt);
-        headers(name, bytes).any(|header| header.last > zxid && salt.is_none_or(|salt| salt == header.salt))
-    })
+    files.iter().any(|(name, bytes)| headers(name, bytes).any(|header| header.last > zxid))
 }
 
+/// Headers of batches in a segment, of its present use as far as that can be known.
 fn headers<'a>(name: &str, bytes: &'a [u8]) -> impl Iterator<Item = BatchHeader> + 'a {
-    let is_segment = name.strip_prefix("log/").and_then(number_of).is_some();
-    let bytes = if is_segment { bytes } else { &[] };
-    (0..bytes.len()).step_by(BLOCK).filter_map(|at| BatchHeader::decode(&bytes[at..]).ok()).map(|(header, _)| header)
+    let number = name.strip_prefix("log/").and_then(number_of);
+    let salt = number.and_then(|number| SegmentHeader::decode(number, bytes).ok()).map(|header| header.start.salt);
+    let bytes = if number.is_some() { bytes } else { &[] };
+    let all = (0..bytes.len()).step_by(BLOCK).filter_map(|at| BatchHeader::decode(&bytes[at..]).ok()).map(|(header, _)| header);
+    all.filter(move |header| salt.is_none_or(|salt| salt == header.salt))
 }
 
 /// A refusal is one line that names a file, a place in it where it has one, a zxid, and the next step.
