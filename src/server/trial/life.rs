@@ -118,10 +118,6 @@ impl Life {
         life
     }
 
-    pub(super) fn images(&self) -> Vec<Zxid> {
-        self.images.list().unwrap()
-    }
-
     /// Up to which clients have their answers.
     pub(super) const fn acknowledged(&self) -> Zxid {
         self.sequencer.delivered()
