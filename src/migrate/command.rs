@@ -223,6 +223,13 @@ mod tests {
     }
 
     #[test]
+    fn crash_points_of_an_import() {
+        let from = From { data_dir: golden("3.9"), log_dir: None, ignore_digest: false };
+        let (imported, _) = import(&from, &mut Progress::new(&mut |_| ())).unwrap();
+        crate::server::trial::scripts::plant("import", imported.into_loaded([1, 2, 3, 4]).unwrap());
+    }
+
+    #[test]
     fn wrong_usage_and_directories_in_use_are_refused() {
         assert!(parse("migrate").is_err());
         assert!(parse("migrate import --from a").is_err());

@@ -1,9 +1,8 @@
 //! Disk: the log's directory and files. Reading at boot, carrying out the recovery plan, making segments, and batch writes.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use std::time::{Duration, Instant};
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions as DmaOptions};
 use rustix::fs::{FlockOperation, OFlags, flock};
 
+use super::drive::{self, sync_dir};
 use crate::ground::ids::ServerId;
 use crate::ground::limits::BLOCK;
 use crate::ground::time::WallMillis;
@@ -87,12 +87,7 @@ pub enum OpenError {
 /// Takes the lock of a directory: held for as long as the file is open.
 pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let lock_path = path.join(LOCK);
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&lock_path)
-        .map_err(DiskError::new("open", &lock_path))?;
+    let lock = drive::open_or_create(&lock_path).map_err(DiskError::new("open", &lock_path))?;
     match flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Taken(path.to_owned())),
@@ -103,7 +98,7 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
 impl LogDir {
     /// Opens the directory, making it where it is missing, and takes its lock.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        fs::create_dir_all(path).map_err(DiskError::new("create the directory", path))?;
+        drive::create_dir_all(path)?;
         let lock = lock(path)?;
         sync_dir(path)?;
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -164,25 +159,25 @@ impl LogDir {
     pub fn carry_out(&self, plan: &Plan) -> Result<(), DiskError> {
         for range in &plan.erase {
             let path = self.path.join(file_name(range.segment));
-            let file = OpenOptions::new().write(true).open(&path).map_err(DiskError::new("open", &path))?;
+            let file = drive::open(&path).map_err(DiskError::new("open", &path))?;
             let zeros = vec![0; ZEROS];
             let mut at = range.offset;
             let end = range.offset + range.len;
             while at < end {
                 let len = usize::try_from(end - at).map_or(ZEROS, |left| left.min(ZEROS));
-                file.write_all_at(&zeros[..len], at).map_err(DiskError::new("erase the torn tail of", &path))?;
+                drive::write_at(&file, &path, &zeros[..len], at).map_err(DiskError::new("erase the torn tail of", &path))?;
                 at += len as u64;
             }
-            file.sync_all().map_err(DiskError::new("sync", &path))?;
+            drive::sync(&file, &path).map_err(DiskError::new("sync", &path))?;
         }
         for &number in &plan.sync {
             let path = self.path.join(file_name(number));
             let file = File::open(&path).map_err(DiskError::new("open", &path))?;
-            file.sync_all().map_err(DiskError::new("sync", &path))?;
+            drive::sync(&file, &path).map_err(DiskError::new("sync", &path))?;
         }
         for &number in plan.recreate.iter().chain(&plan.remove) {
             let path = self.path.join(file_name(number));
-            fs::remove_file(&path).map_err(DiskError::new("remove", &path))?;
+            drive::remove(&path).map_err(DiskError::new("remove", &path))?;
         }
         sync_dir(&self.path)
     }
@@ -190,7 +185,7 @@ impl LogDir {
     /// Removes a segment that holds nothing.
     pub fn remove(&self, number: u64) -> Result<(), DiskError> {
         let path = self.path.join(file_name(number));
-        fs::remove_file(&path).map_err(DiskError::new("remove", &path))?;
+        drive::remove(&path).map_err(DiskError::new("remove", &path))?;
         sync_dir(&self.path)
     }
 
@@ -216,11 +211,11 @@ pub fn make_segment(
     let result = write_segment(&unfinished, start, server, created, pause);
     if let Err(error) = result {
         // What is left of it is of no use; a failure to remove it is repeated at the next start, where it is told.
-        let _ = fs::remove_file(&unfinished);
+        let _ = drive::remove(&unfinished);
         return Err(error);
     }
     let path = dir.join(file_name(start.number));
-    fs::rename(&unfinished, &path).map_err(DiskError::new("name", &path))?;
+    drive::rename(&unfinished, &path).map_err(DiskError::new("name", &path))?;
     sync_dir(dir)
 }
 
@@ -233,28 +228,22 @@ fn write_segment(
 ) -> Result<(), DiskError> {
     // Through the page cache and with the cache written back in pieces: the zeros must be on the disk, not merely allocated,
     // or every later write of the log pays for the allocation.
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .custom_flags(OFlags::CLOEXEC.bits().cast_signed())
-        .open(path)
-        .map_err(DiskError::new("create", path))?;
+    let file = drive::create(path).map_err(DiskError::new("create", path))?;
     let header = SegmentHeader { start, server, created, recycled: false }.encode();
-    file.write_all(&header[..]).map_err(DiskError::new("write", path))?;
+    drive::write_at(&file, path, &header[..], 0).map_err(DiskError::new("write", path))?;
     let zeros = vec![0; ZEROS];
-    let mut left = usize::try_from(start.size).expect("segments fit into memory") - BLOCK;
-    while left > 0 {
+    let mut at = BLOCK as u64;
+    while at < start.size {
         let began = Instant::now();
-        let len = left.min(ZEROS);
-        file.write_all(&zeros[..len]).map_err(DiskError::new("write", path))?;
-        left -= len;
-        file.sync_data().map_err(DiskError::new("sync", path))?;
+        let len = usize::try_from(start.size - at).map_or(ZEROS, |left| left.min(ZEROS));
+        drive::write_at(&file, path, &zeros[..len], at).map_err(DiskError::new("write", path))?;
+        at += len as u64;
+        drive::sync_data(&file, path).map_err(DiskError::new("sync", path))?;
         pause(began.elapsed());
     }
     // What was written is not read again: it need not stay in the page cache.
     let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
-    file.sync_all().map_err(DiskError::new("sync", path))
+    drive::sync(&file, path).map_err(DiskError::new("sync", path))
 }
 
 /// Removes a file, durably, and yields its bytes if there was one.
@@ -264,15 +253,9 @@ pub fn remove_if_there(path: &Path) -> Result<Option<u64>, DiskError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(DiskError::new("look at", path)(error)),
     };
-    fs::remove_file(path).map_err(DiskError::new("remove", path))?;
+    drive::remove(path).map_err(DiskError::new("remove", path))?;
     sync_dir(path.parent().unwrap_or(path))?;
     Ok(Some(bytes))
-}
-
-/// Makes names in a directory durable.
-pub fn sync_dir(path: &Path) -> Result<(), DiskError> {
-    let dir = File::open(path).map_err(DiskError::new("open", path))?;
-    dir.sync_all().map_err(DiskError::new("sync the directory", path))
 }
 
 /// Bytes of all segments in a directory, those not yet in use among them.

@@ -1,7 +1,7 @@
 //! Images on the disk: their directory, reading one on all cores, checking one, and writing one without the drive noticing.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
@@ -13,7 +13,8 @@ use std::thread;
 
 use rkyv::util::AlignedVec;
 
-use super::disk::{DiskError, OpenError, lock, remove_if_there, sync_dir};
+use super::disk::{DiskError, OpenError, lock, remove_if_there};
+use super::drive::{self, sync_dir};
 use crate::engine::archivist::load::{Assembly, LoadError, Loaded, Loader, Part};
 use crate::ground::ids::Zxid;
 use crate::ground::limits::BLOCK;
@@ -68,10 +69,9 @@ pub struct ImageDir {
 impl ImageDir {
     /// The directory there, which is made where it is missing. It is this process's alone from then on.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        if !path.is_dir() {
-            fs::create_dir_all(path).map_err(DiskError::new("create the directory", path))?;
-            sync_dir(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new(".")))?;
-        }
+        drive::create_dir_all(path)?;
+        // It may be there since a moment ago, made by a process that was killed before it could make that durable.
+        sync_dir(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new(".")))?;
         Ok(Self { path: path.to_owned(), _lock: Arc::new(lock(path)?) })
     }
 
@@ -137,8 +137,7 @@ impl ImageDir {
     /// Begins the file of an image. An unfinished one is overwritten.
     pub fn create(&self) -> Result<ImageFile, DiskError> {
         let path = self.path.join(UNFINISHED);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
-        let file = file.map_err(DiskError::new("create", &path))?;
+        let file = drive::create(&path).map_err(DiskError::new("create", &path))?;
         Ok(ImageFile { dir: self.clone(), file, path, len: 0 })
     }
 
@@ -288,8 +287,8 @@ pub struct ImageFile {
 impl ImageFile {
     /// Writes the next bytes and makes them durable: the drive is given pieces that it digests, and not all at the end.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
-        self.file.write_all_at(bytes, self.len).map_err(DiskError::new("write", &self.path))?;
-        self.file.sync_data().map_err(DiskError::new("sync", &self.path))?;
+        drive::write_at(&self.file, &self.path, bytes, self.len).map_err(DiskError::new("write", &self.path))?;
+        drive::sync_data(&self.file, &self.path).map_err(DiskError::new("sync", &self.path))?;
         drop_cached(&self.file, self.len, bytes.len() as u64);
         self.len += bytes.len() as u64;
         Ok(())
@@ -297,10 +296,10 @@ impl ImageFile {
 
     /// Reads back what was written, and gives it its name, durably. `pause` is called between pieces.
     pub fn finish(self, zxid: Zxid, pause: &mut dyn FnMut()) -> Result<(), ImageFault> {
-        self.file.sync_all().map_err(DiskError::new("sync", &self.path))?;
+        drive::sync(&self.file, &self.path).map_err(DiskError::new("sync", &self.path))?;
         check(&self.path, zxid, pause)?;
         let path = self.dir.path_of(zxid);
-        fs::rename(&self.path, &path).map_err(DiskError::new("name", &path))?;
+        drive::rename(&self.path, &path).map_err(DiskError::new("name", &path))?;
         sync_dir(&self.dir.path)?;
         Ok(())
     }

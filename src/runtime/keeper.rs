@@ -3,23 +3,20 @@
 //! Nothing waits for it. It sleeps while there is nothing to do: a server at rest is not woken by it.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use super::disk::{DiskError, remove_if_there, sync_dir};
+use super::holdings::Holdings;
 use super::papers::Cabinet;
 use super::pool::Pool;
 use super::scrubber::{Finding, Scrubber};
 use super::sequencer_loop::fatal;
 use crate::ground::ids::Zxid;
 use crate::storage::image::{image_name, image_zxid};
-use crate::storage::manifest::Manifest;
-use crate::storage::promise::Promise;
-use crate::storage::retention::{Kept, Pins, Policy, Verdict, judge};
+use crate::storage::retention::{Pins, Policy};
 use crate::storage::selection::{Begin, Extent};
 
 /// Between two looks at the log while it is written to. The watermark follows the last flush within two of them.
@@ -108,9 +105,10 @@ impl KeeperThread {
         // It looks around once before it sleeps.
         shared.is_up.store(true, Ordering::Relaxed);
         let theirs = Arc::clone(&shared);
-        let scrubber = Scrubber::new(config.scrub);
+        let KeeperConfig { dir, images, policy, scrub, is_flushed, pool } = config;
         let verified = BTreeSet::from([verified]);
-        let work = Work { config, cabinet, segments, verified, damaged, scrubber, shared: theirs };
+        let holdings = Holdings { dir, images, policy, pool, cabinet, segments, verified, damaged };
+        let work = Work { is_flushed, holdings, scrubber: Scrubber::new(scrub), shared: theirs };
         let thread = thread::Builder::new().name("rk-keeper".to_owned()).spawn(move || work.run())?;
         let keeper = Keeper { shared, thread: thread.thread().clone() };
         Ok((keeper.clone(), Self { keeper, thread }))
@@ -165,13 +163,8 @@ impl Keeper {
 }
 
 struct Work {
-    config: KeeperConfig,
-    cabinet: Cabinet,
-    /// Segments of the log, ascending; the last is the one in use.
-    segments: Vec<Extent>,
-    verified: BTreeSet<Zxid>,
-    /// Images that are known to be damaged: they count for nothing, and go when a newer one is good.
-    damaged: BTreeSet<Zxid>,
+    is_flushed: bool,
+    holdings: Holdings,
     scrubber: Scrubber,
     shared: Arc<Shared>,
 }
@@ -184,17 +177,19 @@ impl Work {
         loop {
             let (images, is_stopping) = {
                 let mut inbox = self.shared.inbox();
-                self.segments.append(&mut inbox.rolled);
+                self.holdings.segments.append(&mut inbox.rolled);
                 (std::mem::take(&mut inbox.images), inbox.is_stopping)
             };
             let durable = Zxid(self.shared.durable.load(Ordering::Acquire));
             let is_quiet = durable == seen;
             seen = durable;
-            if self.config.is_flushed
+            if self.is_flushed
                 && (is_quiet || is_stopping || written.elapsed() >= UNDER_LOAD)
-                && durable > self.cabinet.marked()
+                && durable > self.holdings.cabinet.marked()
             {
-                self.mark(durable).unwrap_or_else(|error| fatal(&format!("{error}: stopping, acknowledged data is intact")));
+                self.holdings
+                    .mark(durable)
+                    .unwrap_or_else(|error| fatal(&format!("{error}: stopping, acknowledged data is intact")));
                 written = Instant::now();
             }
             if is_stopping {
@@ -202,9 +197,9 @@ impl Work {
             }
             if is_first || !images.is_empty() {
                 is_first = false;
-                self.damaged.retain(|image| !images.contains(image));
-                self.verified.extend(images);
-                if let Err(error) = self.retain() {
+                self.holdings.finished(images);
+                let pinned = self.shared.inbox().pins.lowest();
+                if let Err(error) = self.holdings.retain(pinned) {
                     // What is not removed now is removed the next time.
                     tracing::error!("{error}: old images and segments stay until the next image");
                 }
@@ -234,65 +229,15 @@ impl Work {
         !is_empty || Zxid(self.shared.durable.load(Ordering::SeqCst)) != durable
     }
 
-    fn mark(&mut self, durable: Zxid) -> Result<(), DiskError> {
-        self.cabinet.promise(Promise::alone(Some(self.cabinet.promised()), durable))?;
-        self.cabinet.watermark(durable)
-    }
-
-    /// Raises the manifest, then removes what it no longer asks for.
-    fn retain(&mut self) -> Result<(), DiskError> {
-        let (damaged, images): (Vec<_>, Vec<_>) =
-            self.images()?.into_iter().partition(|image| self.damaged.contains(&image.zxid));
-        let pinned = self.shared.inbox().pins.lowest();
-        let everything = Policy { images: usize::MAX, bytes: 0 };
-        let mut verdict = judge(&images, &self.segments, self.config.policy.unwrap_or(everything), pinned);
-        let said = self.cabinet.said();
-        if self.config.policy.is_none() {
-            verdict = Verdict { oldest: said.oldest, newest: verdict.newest, ..Verdict::default() };
-        }
-        let manifest = Manifest { oldest: verdict.oldest.max(said.oldest), image: verdict.newest.max(said.image), ..said };
-        self.cabinet.manifest(manifest).unwrap_or_else(|error| fatal(&format!("{error}: stopping, acknowledged data is intact")));
-        let outlived = damaged.iter().map(|image| image.zxid).filter(|zxid| *zxid < verdict.newest);
-        for zxid in verdict.images.iter().copied().chain(outlived) {
-            remove_if_there(&self.config.images.join(image_name(zxid)))?;
-            self.verified.remove(&zxid);
-            self.damaged.remove(&zxid);
-        }
-        self.config.pool.free(&verdict.segments)?;
-        self.segments.retain(|segment| segment.number >= manifest.oldest);
-        if !verdict.images.is_empty() || !verdict.segments.is_empty() {
-            tracing::info!("retention: {} images and {} segments are gone", verdict.images.len(), verdict.segments.len());
-        }
-        Ok(())
-    }
-
-    fn images(&self) -> Result<Vec<Kept>, DiskError> {
-        let dir = &self.config.images;
-        let mut images = Vec::new();
-        if !dir.is_dir() {
-            return Ok(images);
-        }
-        for entry in fs::read_dir(dir).map_err(DiskError::new("list", dir))? {
-            let entry = entry.map_err(DiskError::new("list", dir))?;
-            let Some(zxid) = entry.file_name().to_str().and_then(image_zxid) else { continue };
-            let bytes = entry.metadata().map_err(DiskError::new("look at", &entry.path()))?.len();
-            images.push(Kept { zxid, bytes, is_verified: self.verified.contains(&zxid) });
-        }
-        images.sort_unstable_by_key(|image| image.zxid);
-        // The names of images that were just finished, and of those removed, are durable before the manifest speaks of them.
-        sync_dir(dir)?;
-        Ok(images)
-    }
-
     /// Goes on with a look at what is kept; returns whether there is more of it.
     fn scrub(&mut self) -> bool {
         if !self.scrubber.is_under_way() {
             if self.scrubber.due_in().is_none_or(|left| !left.is_zero()) {
                 return false;
             }
-            let images = self.images().unwrap_or_default();
-            let files = images.iter().map(|image| self.config.images.join(image_name(image.zxid)));
-            self.scrubber.begin(&self.config.dir, &self.segments, files.collect());
+            let images = self.holdings.images().unwrap_or_default();
+            let files = images.iter().map(|image| self.holdings.images.join(image_name(image.zxid)));
+            self.scrubber.begin(&self.holdings.dir, &self.holdings.segments, files.collect());
         }
         let shared = Arc::clone(&self.shared);
         let mut pause = move || {
@@ -304,14 +249,14 @@ impl Work {
             Some(Finding { path, what }) => {
                 // A file that retention has taken meanwhile is not damaged.
                 if path.exists() {
-                    let newest = self.cabinet.said().image;
+                    let newest = self.holdings.cabinet.said().image;
                     tracing::error!(
                         "scrub: {} damaged {what}; a new image (newest so far {newest}) makes up for it and is asked for; look after the drive",
                         path.display()
                     );
                     if let Some(image) = path.file_name().and_then(|name| image_zxid(name.to_str()?)) {
-                        self.verified.remove(&image);
-                        self.damaged.insert(image);
+                        self.holdings.verified.remove(&image);
+                        self.holdings.damaged.insert(image);
                     }
                     self.shared.wants_image.store(true, Ordering::Release);
                 }

@@ -11,7 +11,11 @@ pub mod clock;
 pub mod conn_io;
 pub mod cores;
 pub mod disk;
+pub mod drive;
+pub mod holdings;
 pub mod images;
+#[cfg(test)]
+pub(crate) mod journal;
 pub mod keeper;
 pub mod mesh;
 pub mod papers;

@@ -1,11 +1,11 @@
 //! Papers on the disk: manifest, promise and watermark in the directory `state` beside the log, written so that a crash costs nothing.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::disk::{DiskError, sync_dir};
+use super::disk::DiskError;
+use super::drive::{self, sync_dir};
 use crate::ground::ids::Zxid;
 use crate::storage::manifest::{self, Manifest};
 use crate::storage::papers::{Files, Papers};
@@ -61,7 +61,7 @@ struct PaperFile {
 impl PaperFile {
     fn open(state: &Path, form: Form, slots: Slots) -> Result<Self, DiskError> {
         let path = state.join(form.name);
-        let file = OpenOptions::new().write(true).open(&path).map_err(DiskError::new("open", &path))?;
+        let file = drive::open(&path).map_err(DiskError::new("open", &path))?;
         Ok(Self { file, path, slots })
     }
 
@@ -69,8 +69,9 @@ impl PaperFile {
     fn make(dir: &Path, form: Form, payload: &[u8]) -> Result<Slots, DiskError> {
         let path = dir.join(form.name);
         let (slots, bytes) = Slots::create(form, payload);
-        let mut file = File::create(&path).map_err(DiskError::new("create", &path))?;
-        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(DiskError::new("write", &path))?;
+        let file = drive::create(&path).map_err(DiskError::new("create", &path))?;
+        let written = drive::write_at(&file, &path, &bytes, 0).and_then(|()| drive::sync(&file, &path));
+        written.map_err(DiskError::new("write", &path))?;
         Ok(slots)
     }
 
@@ -85,7 +86,8 @@ impl PaperFile {
     }
 
     fn put(&self, write: &SlotWrite) -> Result<(), DiskError> {
-        let written = self.file.write_all_at(&write.block[..], write.offset).and_then(|()| self.file.sync_data());
+        let written = drive::write_at(&self.file, &self.path, &write.block[..], write.offset);
+        let written = written.and_then(|()| drive::sync_data(&self.file, &self.path));
         written.map_err(DiskError::new("write", &self.path))
     }
 }
@@ -112,16 +114,16 @@ impl Cabinet {
         let Some(found) = found else {
             let unfinished = dir.join(UNFINISHED);
             if unfinished.exists() {
-                fs::remove_dir_all(&unfinished).map_err(DiskError::new("remove", &unfinished))?;
+                drive::remove_dir(&unfinished).map_err(DiskError::new("remove", &unfinished))?;
             }
-            fs::create_dir(&unfinished).map_err(DiskError::new("create", &unfinished))?;
+            drive::create_dir(&unfinished).map_err(DiskError::new("create", &unfinished))?;
             let slots = [
                 PaperFile::make(&unfinished, manifest::FORM, &manifest.encode())?,
                 PaperFile::make(&unfinished, promise::FORM, &promise.encode())?,
                 PaperFile::make(&unfinished, watermark::FORM, &watermark::encode(durable))?,
             ];
             sync_dir(&unfinished)?;
-            fs::rename(&unfinished, &state).map_err(DiskError::new("name", &state))?;
+            drive::rename(&unfinished, &state).map_err(DiskError::new("name", &state))?;
             sync_dir(dir)?;
             return Ok(Self {
                 manifest: (PaperFile::open(&state, manifest::FORM, slots[0])?, manifest),

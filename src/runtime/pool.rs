@@ -1,14 +1,14 @@
 //! Pool: segment files that retention has freed, kept to be used again, since they need not be filled with zeros.
 
 use std::collections::VecDeque;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::disk::{DiskError, sync_dir};
+use super::disk::DiskError;
+use super::drive::{self, sync_dir};
 use crate::ground::ids::ServerId;
 use crate::ground::time::WallMillis;
 use crate::storage::segment::{SegmentHeader, SegmentStart, file_name, number_of};
@@ -46,7 +46,7 @@ impl Pool {
             if entry.metadata().map_err(DiskError::new("look at", &path))?.len() == size && free.len() < KEPT_MAX {
                 free.push_back(number);
             } else {
-                fs::remove_file(&path).map_err(DiskError::new("remove", &path))?;
+                drive::remove(&path).map_err(DiskError::new("remove", &path))?;
             }
         }
         Ok(Self { dir, size, free: Mutex::new(free), taken: AtomicUsize::new(0) })
@@ -73,11 +73,11 @@ impl Pool {
             };
             let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
             if free.len() < keep && size == self.size {
-                fs::rename(&path, self.path(number)).map_err(DiskError::new("set aside", &path))?;
+                drive::rename(&path, &self.path(number)).map_err(DiskError::new("set aside", &path))?;
                 free.push_back(number);
             } else {
                 drop(free);
-                fs::remove_file(&path).map_err(DiskError::new("remove", &path))?;
+                drive::remove(&path).map_err(DiskError::new("remove", &path))?;
             }
         }
         sync_dir(&self.dir)
@@ -91,13 +91,13 @@ impl Pool {
         let path = self.path(number);
         // The header comes before the name: under the name of a segment there is never an older header.
         let header = SegmentHeader { start, server, created, recycled: true }.encode();
-        let written = OpenOptions::new().write(true).open(&path).and_then(|file| {
-            file.write_all_at(&header[..], 0)?;
-            file.sync_all()
+        let written = drive::open(&path).and_then(|file| {
+            drive::write_at(&file, &path, &header[..], 0)?;
+            drive::sync(&file, &path)
         });
         written.map_err(DiskError::new("use again", &path))?;
         let name = self.dir.join(file_name(start.number));
-        fs::rename(&path, &name).map_err(DiskError::new("name", &name))?;
+        drive::rename(&path, &name).map_err(DiskError::new("name", &name))?;
         sync_dir(&self.dir)?;
         Ok(true)
     }

@@ -12,7 +12,7 @@ use crate::engine::archivist::{Archivist, Start, Wrote};
 use crate::engine::sequencer::Restored;
 use crate::ground::ids::{ServerId, SessionId, Zxid};
 use crate::runtime::clock::Clock;
-use crate::runtime::disk::sync_dir;
+use crate::runtime::drive::{self, sync_dir};
 use crate::runtime::images::{ImageDir, PIECE};
 use crate::tree::view::View;
 
@@ -109,7 +109,8 @@ pub fn archivist(config: &ServerConfig, since: &mut Since, view: View, zxid: Zxi
 
 /// Writes a state as the only thing in a data directory, from which a server then starts. Durable when this returns.
 pub fn plant(data_dir: &Path, state: Loaded, clock: Clock) -> Result<(), String> {
-    std::fs::create_dir_all(data_dir).map_err(|error| format!("cannot create the directory {}: {error}", data_dir.display()))?;
+    drive::create_dir_all(data_dir).map_err(|error| error.to_string())?;
+    // Whoever made it may have done so just now.
     let parent = data_dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     sync_dir(parent).map_err(|error| error.to_string())?;
     let dir = ImageDir::open(&data_dir.join(IMAGES)).map_err(|error| error.to_string())?;

@@ -5,3 +5,6 @@ pub mod archive;
 pub mod boot;
 pub mod config;
 pub mod recover;
+
+#[cfg(test)]
+pub(crate) mod trial;

@@ -23,7 +23,7 @@ use crate::storage::papers::{self, Papers};
 use crate::storage::promise::Promise;
 use crate::storage::recovery::{Known, Plan, Recovery, Start};
 use crate::storage::segment::{SegmentStart, file_name};
-use crate::storage::selection::{Begin, Extent, Selection};
+use crate::storage::selection::{Begin, Extent, Selection, superseded};
 
 /// Directory of the images, in the data directory.
 pub const IMAGES: &str = "images";
@@ -141,6 +141,11 @@ pub fn read(dir: &LogDir, config: &ServerConfig, seeds: [u64; 4], clock: Clock) 
         newest: manifest.map_or(Zxid::ZERO, |said| said.image),
     });
     let mut bytes = Vec::new();
+    let doubtful = selection.kept.iter().filter(|extent| extent.begin.is_none()).map(|extent| extent.number);
+    for number in selection.leftovers.iter().copied().chain(doubtful) {
+        dir.read(number, &mut bytes).map_err(to_line)?;
+        superseded(number, &bytes, image).map_err(|refusal| located(&refusal))?;
+    }
     let mut progress = Progress::new(clock);
     for (i, &Extent { number, .. }) in selection.read.iter().enumerate() {
         dir.read(number, &mut bytes).map_err(to_line)?;
@@ -154,6 +159,16 @@ pub fn read(dir: &LogDir, config: &ServerConfig, seeds: [u64; 4], clock: Clock) 
     newest.judge(image, restore.last(), restore.transactions())?;
     if let Some(papers) = &papers {
         papers.allow(plan.last.max(image)).map_err(|refusal| located(&refusal))?;
+    }
+    if papers.is_none() && plan.batches > 0 {
+        tracing::warn!(
+            "{}",
+            located(&format_args!(
+                "the directory state is missing, as after an upgrade from release 0.1.0: made anew from offset 0 on; this once, damage at the \
+                 very end of the log after zxid {} cannot be told from a torn tail, so compare with a copy if you keep one",
+                plan.last
+            ))
+        );
     }
     for line in papers.iter().flat_map(|papers| &papers.warnings).chain(&plan.warnings) {
         tracing::warn!("{}", located(line));

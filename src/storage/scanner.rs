@@ -113,6 +113,8 @@ pub struct Survey {
     pub intact: u64,
     /// Highest durable mark in any readable header.
     pub durable: Zxid,
+    /// Highest last zxid in any readable header.
+    pub last: Zxid,
     /// The version of an intact header that this code cannot read.
     pub newer: Option<u32>,
 }
@@ -139,6 +141,7 @@ pub fn survey(bytes: &[u8], salt: Option<u64>, from: usize, sequence: u64) -> Su
                 let before = found.ours.take().unwrap_or(offset..end);
                 found.ours = Some(before.start..before.end.max(end));
                 found.headers += u64::from(counts);
+                found.last = found.last.max(header.last);
                 if counts || salt.is_some() {
                     found.durable = found.durable.max(header.durable);
                 }
@@ -210,7 +213,7 @@ mod tests {
         bytes[2 * BLOCK + BATCH_HEADER + 4500] ^= 1;
         assert_eq!(read(&bytes, Some(SALT), 2 * BLOCK).unwrap_err().reason, Reason::Torn);
         let all = survey(&bytes, Some(SALT), BLOCK, 1);
-        assert_eq!((all.headers, all.intact, all.durable), (4, 3, Zxid(3)));
+        assert_eq!((all.headers, all.intact, all.durable, all.last), (4, 3, Zxid(3), Zxid(4)));
         assert_eq!(all.dirty, Some(BLOCK..8 * BLOCK));
         assert_eq!(all.ours, all.dirty);
         bytes[9 * BLOCK + 7] = 1;

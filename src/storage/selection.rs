@@ -5,7 +5,8 @@ use crate::ground::limits::BLOCK;
 
 use super::batch::BatchHeader;
 use super::refusal::Refusal;
-use super::segment::SegmentHeader;
+use super::scanner::survey;
+use super::segment::{FORMAT, HeaderError, SegmentHeader};
 
 /// Bytes from the beginning of a segment that [`Extent::of`] wants to see.
 pub const HEAD: usize = 2 * BLOCK;
@@ -89,6 +90,19 @@ impl Selection {
     }
 }
 
+/// Whether the file of segment `number`, which a start does not read, holds nothing that `image` does not hold. Its number says so where
+/// its header bears it; else its batches have to, for it may be a later segment under another's name.
+pub fn superseded(number: u64, file: &[u8], image: Zxid) -> Result<(), Refusal> {
+    match SegmentHeader::decode(number, file) {
+        Ok(_) => Ok(()),
+        Err(HeaderError::Newer(version)) => {
+            Err(Refusal::Newer { segment: number, offset: 0, version, known: FORMAT, good: image })
+        }
+        Err(error) if survey(file, None, BLOCK, 0).last > image => Err(Refusal::Header { segment: number, error, good: image }),
+        Err(_) => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +164,25 @@ mod tests {
         // Among those that are read, recovery judges: a gap before nothing but spares is no loss.
         assert_eq!(Selection::of(&all, 5, Zxid::ZERO).unwrap().read, all);
         assert_eq!(Selection::of(&[], 1, Zxid::ZERO).unwrap_err(), Refusal::Missing { segment: 1, good: Zxid::ZERO });
+    }
+
+    #[test]
+    fn what_is_not_read_holds_nothing_later() {
+        let start = SegmentStart { number: 9, salt: 7, size: 4 * BLOCK as u64 };
+        let mut file = vec![0; 4 * BLOCK];
+        let header = SegmentHeader { start, server: ServerId(1), created: WallMillis(0), recycled: false };
+        file[..BLOCK].copy_from_slice(&header.encode()[..]);
+        let mut log = Appender::new(Position::new_log(start), Zxid(70));
+        let mut payload = Vec::new();
+        put_record(&mut payload, b"r");
+        log.frame_into(Contents { first: Zxid(71), last: Zxid(71), count: 1 }, &[&payload], Zxid(0), &mut file[BLOCK..2 * BLOCK]);
+        assert_eq!(superseded(9, &file, Zxid(70)), Ok(()), "it is what it is called");
+        let error = HeaderError::Misnamed(9);
+        assert_eq!(superseded(3, &file, Zxid(70)), Err(Refusal::Header { segment: 3, error, good: Zxid(70) }));
+        assert_eq!(superseded(3, &file, Zxid(71)), Ok(()));
+        file[8] ^= 1;
+        let error = HeaderError::Damaged;
+        assert_eq!(superseded(9, &file, Zxid(70)), Err(Refusal::Header { segment: 9, error, good: Zxid(70) }));
+        assert_eq!(superseded(9, &file[..BLOCK], Zxid(70)), Ok(()), "nothing is there");
     }
 }

@@ -1,0 +1,98 @@
+//! Holdings: images and segments of the log that a server keeps, what of them goes, and the papers that say so.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::disk::{DiskError, remove_if_there};
+use super::drive::sync_dir;
+use super::papers::Cabinet;
+use super::pool::Pool;
+use super::sequencer_loop::fatal;
+use crate::ground::ids::Zxid;
+use crate::storage::image::{image_name, image_zxid};
+use crate::storage::manifest::Manifest;
+use crate::storage::promise::Promise;
+use crate::storage::retention::{Kept, Policy, Verdict, judge};
+use crate::storage::selection::Extent;
+
+/// The holdings, as whoever keeps them sees them.
+pub struct Holdings {
+    /// The log's directory.
+    pub dir: PathBuf,
+    /// The images' directory; it need not be there.
+    pub images: PathBuf,
+    /// What is kept; none keeps all.
+    pub policy: Option<Policy>,
+    /// Freed segments go here.
+    pub pool: Arc<Pool>,
+    /// The papers.
+    pub cabinet: Cabinet,
+    /// Segments of the log, ascending; the last is the one in use.
+    pub segments: Vec<Extent>,
+    /// Images that this process has loaded, or read back when they were made.
+    pub verified: BTreeSet<Zxid>,
+    /// Images that are known to be damaged: they count for nothing, and go when a newer one is good.
+    pub damaged: BTreeSet<Zxid>,
+}
+
+impl Holdings {
+    /// Writes down that everything in the log up to `durable` is durable, and the epochs that this takes.
+    pub fn mark(&mut self, durable: Zxid) -> Result<(), DiskError> {
+        self.cabinet.promise(Promise::alone(Some(self.cabinet.promised()), durable))?;
+        self.cabinet.watermark(durable)
+    }
+
+    /// Images that are durable under their names and were found good.
+    pub fn finished(&mut self, images: Vec<Zxid>) {
+        self.damaged.retain(|image| !images.contains(image));
+        self.verified.extend(images);
+    }
+
+    /// Raises the manifest, then removes what it no longer asks for. What is `pinned` stays. A manifest that cannot be written ends the
+    /// process.
+    pub fn retain(&mut self, pinned: Option<Zxid>) -> Result<(), DiskError> {
+        let (damaged, images): (Vec<_>, Vec<_>) =
+            self.images()?.into_iter().partition(|image| self.damaged.contains(&image.zxid));
+        let everything = Policy { images: usize::MAX, bytes: 0 };
+        let mut verdict = judge(&images, &self.segments, self.policy.unwrap_or(everything), pinned);
+        let said = self.cabinet.said();
+        if self.policy.is_none() {
+            verdict = Verdict { oldest: said.oldest, newest: verdict.newest, ..Verdict::default() };
+        }
+        let manifest = Manifest { oldest: verdict.oldest.max(said.oldest), image: verdict.newest.max(said.image), ..said };
+        self.cabinet.manifest(manifest).unwrap_or_else(|error| fatal(&format!("{error}: stopping, acknowledged data is intact")));
+        let outlived = damaged.iter().map(|image| image.zxid).filter(|zxid| *zxid < verdict.newest);
+        for zxid in verdict.images.iter().copied().chain(outlived) {
+            remove_if_there(&self.images.join(image_name(zxid)))?;
+            self.verified.remove(&zxid);
+            self.damaged.remove(&zxid);
+        }
+        self.pool.free(&verdict.segments)?;
+        self.segments.retain(|segment| segment.number >= manifest.oldest);
+        if !verdict.images.is_empty() || !verdict.segments.is_empty() {
+            tracing::info!("retention: {} images and {} segments are gone", verdict.images.len(), verdict.segments.len());
+        }
+        Ok(())
+    }
+
+    /// The images there are, oldest first, their names durable.
+    pub fn images(&self) -> Result<Vec<Kept>, DiskError> {
+        let dir = &self.images;
+        let mut images = Vec::new();
+        if !dir.is_dir() {
+            return Ok(images);
+        }
+        for entry in fs::read_dir(dir).map_err(DiskError::new("list", dir))? {
+            let entry = entry.map_err(DiskError::new("list", dir))?;
+            let Some(zxid) = entry.file_name().to_str().and_then(image_zxid) else { continue };
+            let bytes = entry.metadata().map_err(DiskError::new("look at", &entry.path()))?.len();
+            images.push(Kept { zxid, bytes, is_verified: self.verified.contains(&zxid) });
+        }
+        images.sort_unstable_by_key(|image| image.zxid);
+        // The names of images that were just finished, and of those removed, are durable before the manifest speaks of them.
+        sync_dir(dir)?;
+        Ok(images)
+    }
+}
