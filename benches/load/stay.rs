@@ -64,7 +64,7 @@ pub fn overwrite(server: SocketAddr, count: usize, size: usize, spread: usize, r
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut below = |n: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (u128::from(state) * n as u128 >> 64) as usize
+        ((u128::from(state) * n as u128) >> 64) as usize
     };
     let (began, mut sets) = (Instant::now(), 0u64);
     while began.elapsed().as_secs_f64() < seconds {
