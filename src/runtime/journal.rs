@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// One change.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Op {
+pub enum Op {
     /// An empty file of this name: a new one, or what was there is cut to nothing.
     Create(PathBuf),
     /// Bytes from an offset on.
@@ -31,7 +31,7 @@ thread_local! {
 }
 
 /// Writes it down, if this thread keeps a journal.
-pub(crate) fn note(op: impl FnOnce() -> Op) {
+pub fn note(op: impl FnOnce() -> Op) {
     JOURNAL.with_borrow_mut(|journal| {
         if let Some(journal) = journal {
             journal.push(op());
@@ -40,16 +40,16 @@ pub(crate) fn note(op: impl FnOnce() -> Op) {
 }
 
 /// Begins a journal of this thread.
-pub(crate) fn begin() {
+pub fn begin() {
     JOURNAL.set(Some(Vec::new()));
 }
 
 /// Ends it.
-pub(crate) fn end() -> Vec<Op> {
+pub fn end() -> Vec<Op> {
     JOURNAL.take().expect("a journal was begun")
 }
 
 /// Changes in it so far.
-pub(crate) fn len() -> usize {
+pub fn len() -> usize {
     JOURNAL.with_borrow(|journal| journal.as_ref().map_or(0, Vec::len))
 }

@@ -15,7 +15,7 @@ pub mod drive;
 pub mod holdings;
 pub mod images;
 #[cfg(test)]
-pub(crate) mod journal;
+pub mod journal;
 pub mod keeper;
 pub mod mesh;
 pub mod papers;

@@ -7,4 +7,4 @@ pub mod config;
 pub mod recover;
 
 #[cfg(test)]
-pub(crate) mod trial;
+pub mod trial;

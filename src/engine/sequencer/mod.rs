@@ -443,7 +443,7 @@ impl Sequencer {
 
     /// The ledger's tree.
     #[cfg(test)]
-    pub(crate) const fn tree(&self) -> &crate::tree::tree::Tree {
+    pub const fn tree(&self) -> &crate::tree::tree::Tree {
         self.ledger.tree()
     }
 }

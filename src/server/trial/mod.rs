@@ -8,7 +8,7 @@ mod dice;
 mod disk;
 mod injury;
 mod life;
-pub(crate) mod scripts;
+pub mod scripts;
 mod world;
 
 use std::collections::BTreeMap;

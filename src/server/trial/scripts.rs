@@ -164,7 +164,7 @@ fn rounds(first: u64, story: fn(u64)) {
 }
 
 /// What is planted, and the first starts from it.
-pub(crate) fn plant(name: &str, state: Loaded) {
+pub fn plant(name: &str, state: Loaded) {
     let mut stage = Stage::planted(6, state);
     stage.write(1);
     stage.write(1);
