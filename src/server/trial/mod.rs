@@ -25,16 +25,18 @@ use world::World;
 const CASES: u64 = 1500;
 
 /// Cases of one world.
-const A_WORLD: u64 = 30;
+const A_WORLD: u64 = 50;
 
 /// Failures that are told.
-const TOLD: usize = 10;
+const TOLD: u64 = 20;
+
+/// Cases between two lines about how far a campaign has come.
+const PROGRESS: u64 = 10_000;
 
 /// Outcomes by what was hurt and how.
 #[derive(Default)]
 struct Tally {
     rows: BTreeMap<String, [u64; OUTCOMES.len()]>,
-    failures: Vec<String>,
     failed: u64,
     done: u64,
 }
@@ -42,6 +44,9 @@ struct Tally {
 impl Tally {
     fn take(&mut self, case: u64, verdict: &Verdict) {
         self.done += 1;
+        if self.done.is_multiple_of(PROGRESS) {
+            println!("{} played, {} failed", self.done, self.failed);
+        }
         match &verdict.outcome {
             Ok(outcome) => {
                 let mut rows = vec!["all cases".to_owned()];
@@ -57,8 +62,8 @@ impl Tally {
             }
             Err(what) => {
                 self.failed += 1;
-                if self.failures.len() < TOLD {
-                    self.failures.push(told(case, verdict, what));
+                if self.failed <= TOLD {
+                    println!("FAILED {}", told(case, verdict, what));
                 }
             }
         }
@@ -131,7 +136,7 @@ fn a_hurt_directory_starts_with_the_truth_or_is_refused() {
     let tally = tally.into_inner().unwrap();
     println!("{}", tally.table());
     println!("cases: {}, failed: {}, seconds: {:.0}", tally.done, tally.failed, began.elapsed().as_secs_f64());
-    assert!(tally.failures.is_empty(), "{} of {} failed:\n{}", tally.failed, tally.done, tally.failures.join("\n"));
+    assert_eq!(tally.failed, 0, "of {} cases; they are told above", tally.done);
     let outcomes = tally.rows["all cases"];
     assert!(outcomes[..4].iter().all(|count| *count > 0), "each outcome is met: {outcomes:?}");
 }
