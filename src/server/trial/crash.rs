@@ -187,7 +187,10 @@ impl Explorer<'_> {
         let started = self.start();
         let mut ops = journal::end();
         let recovered = match started {
-            Ok((_, recovered)) => recovered,
+            Ok((dir, recovered)) => {
+                drop(dir);
+                recovered
+            }
             // Of an import that had not come to its end nobody was told anything.
             Err(line) if line.contains("an import left") && told == Zxid::ZERO => return Ok(None),
             Err(line) => return Err(format!("refused: {line}")),
