@@ -102,9 +102,11 @@ impl Stage {
         let mut wounds = Vec::new();
         let wanted = 1 + dice.below(3);
         while wounds.len() < wanted {
-            wounds.extend(hurt(&mut files, world, dice));
-            if files.is_empty() {
-                break;
+            let before = files.clone();
+            match hurt(&mut files, world, dice) {
+                // An empty directory is a new one; there is nothing to see in it.
+                Some(_) if files.is_empty() => files = before,
+                wound => wounds.extend(wound),
             }
         }
         put(&self.root, &files);
