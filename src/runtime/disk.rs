@@ -175,17 +175,14 @@ impl LogDir {
             let file = File::open(&path).map_err(DiskError::new("open", &path))?;
             drive::sync(&file, &path).map_err(DiskError::new("sync", &path))?;
         }
-        for &number in plan.recreate.iter().chain(&plan.remove) {
-            let path = self.path.join(file_name(number));
+        // The last first, each durably: a crash in between leaves no gap in the numbers, which would speak of a loss.
+        let mut going: Vec<_> = plan.recreate.iter().chain(&plan.remove).collect();
+        going.sort_unstable();
+        for number in going.into_iter().rev() {
+            let path = self.path.join(file_name(*number));
             drive::remove(&path).map_err(DiskError::new("remove", &path))?;
+            sync_dir(&self.path)?;
         }
-        sync_dir(&self.path)
-    }
-
-    /// Removes a segment that holds nothing.
-    pub fn remove(&self, number: u64) -> Result<(), DiskError> {
-        let path = self.path.join(file_name(number));
-        drive::remove(&path).map_err(DiskError::new("remove", &path))?;
         sync_dir(&self.path)
     }
 

@@ -160,6 +160,15 @@ pub fn read(dir: &LogDir, config: &ServerConfig, seeds: [u64; 4], clock: Clock) 
     if let Some(papers) = &papers {
         papers.allow(plan.last.max(image)).map_err(|refusal| located(&refusal))?;
     }
+    if papers.is_none() && extents.is_empty() && image > Zxid::ZERO {
+        tracing::warn!(
+            "{}",
+            located(&format_args!(
+                "no log beside {}, as after an import: it begins anew after zxid {image}; if there was one, put it back from a copy",
+                newest.dir.path_of(image).display()
+            ))
+        );
+    }
     if papers.is_none() && plan.batches > 0 {
         tracing::warn!(
             "{}",
@@ -187,8 +196,14 @@ pub fn recover(
 ) -> Result<Recovered, String> {
     let found = read(dir, config, seeds, clock)?;
     let manifest = found.manifest();
-    let Found { papers, newest, image, selection, plan, restore } = found;
+    let Found { papers, newest, image, selection, mut plan, restore } = found;
     let last = plan.last.max(image);
+    if let Start::Continue(position) = &plan.start {
+        // Segments follow one another: one behind another that is made anew is made again when its turn comes.
+        let expected = position.segment.number + 1..;
+        let count = plan.spares.iter().zip(expected).take_while(|(spare, number)| spare.number == *number).count();
+        plan.remove.extend(plan.spares.drain(count..).map(|spare| spare.number));
+    }
     dir.carry_out(&plan).map_err(to_line)?;
     let mut spares = plan.spares;
     let position = match plan.start {
@@ -202,12 +217,6 @@ pub fn recover(
             Position::new_log(start)
         }
     };
-    let expected = position.segment.number + 1..;
-    let count = spares.iter().zip(expected).take_while(|(spare, number)| spare.number == *number).count();
-    for stray in spares.drain(count..) {
-        // Segments follow one another: one behind a gap is made again when its turn comes.
-        dir.remove(stray.number).map_err(to_line)?;
-    }
     let replayed = (restore.transactions(), restore.bytes());
     clear(dir, &config.data_dir.join(IMAGES), last)?;
     let pool = Pool::open(dir.path().to_owned(), config.segment_bytes).map_err(to_line)?;

@@ -59,7 +59,7 @@ pub struct Plan {
     pub sync: Vec<u64>,
     /// Make these segments anew (salt, zeros, header); the crash hit their making.
     pub recreate: Vec<u64>,
-    /// Delete these: they hold nothing and do not follow on.
+    /// Delete these: they hold nothing and do not follow on. Left empty here; for whoever carries the plan out.
     pub remove: Vec<u64>,
     /// Prepared segments after the one that is appended to, ascending, blank once the plan is carried out.
     pub spares: Vec<SegmentStart>,
@@ -140,7 +140,7 @@ pub struct Recovery {
     stopped: Option<Break>,
     /// Why batches of later segments cannot be accepted.
     barrier: Option<Refusal>,
-    /// First segment after a gap in the numbers.
+    /// The first segment that is missing though a later one is there.
     gap: Option<u64>,
     last: Zxid,
     batches: u64,
@@ -150,6 +150,8 @@ pub struct Recovery {
     /// Highest durable mark known from anywhere.
     durable: Zxid,
     intact_after: u64,
+    /// Highest last zxid in readable headers behind the good prefix.
+    later: Zxid,
     /// Present where the log is checked against an image and a manifest.
     known: Option<Known>,
     /// How far image and visited batches lead without a gap.
@@ -179,6 +181,7 @@ impl Recovery {
             committed: Zxid::ZERO,
             durable: Zxid::ZERO,
             intact_after: 0,
+            later: Zxid::ZERO,
             known: None,
             reached: Zxid::ZERO,
             warnings: Vec::new(),
@@ -226,7 +229,7 @@ impl Recovery {
         if let Some(before) = self.seen.last().map(|seen| seen.number) {
             assert!(number > before, "segments are read in ascending order");
             if number != before + 1 && self.gap.is_none() {
-                self.gap = Some(number);
+                self.gap = Some(before + 1);
                 self.raise(Refusal::Missing { segment: before + 1, good: self.last });
             }
         }
@@ -271,6 +274,7 @@ impl Recovery {
             // The chain led into this segment: whatever stopped the walk before was only the end of a segment.
             self.stopped = None;
             self.intact_after = 0;
+            self.later = Zxid::ZERO;
         } else if self.walk == Walk::Fresh {
             self.walk = Walk::Rootless;
         }
@@ -284,6 +288,7 @@ impl Recovery {
         }
         self.intact_after += rest.intact;
         self.durable = self.durable.max(rest.durable);
+        self.later = self.later.max(rest.last);
         let dirty = if recycled { rest.ours } else { rest.dirty };
         seen.dirty = dirty.map(|range| (range.start as u64, range.end as u64));
         if self.stopped.is_none_or(|stopped| stopped.tail_blank && seen.dirty.is_some()) {
@@ -381,9 +386,13 @@ impl Recovery {
     /// The plan, or the refusal if transactions that were durable are missing.
     pub fn finish(mut self) -> Result<Plan, Refusal> {
         let known = self.known.unwrap_or_default();
-        // What an image holds is not lost with the log.
-        if self.durable > self.last.max(known.image) {
+        // What an image holds is not lost with the log. What comes after it is: a tail behind what has rotted is none that a crash has torn.
+        if self.durable > self.last && self.durable.max(self.later) > known.image {
             return Err(self.damaged());
+        }
+        // Segments are made and removed in an order that leaves no gap, so a file was lost; it may have been the one in use.
+        if let Some(segment) = self.gap {
+            return Err(Refusal::Missing { segment, good: self.last });
         }
         if self.reached < known.newest {
             return Err(Refusal::Behind { newest: known.newest, image: known.image, reached: self.reached });
@@ -416,19 +425,13 @@ impl Recovery {
                     Walk::Fresh | Walk::Rootless => at,
                 });
                 erase(seen, start, &mut plan);
-            } else if self.gap.is_some_and(|gap| seen.number >= gap) {
-                plan.warnings.push(format!(
-                    "removing leftover segment {}, which holds nothing from offset 4096 on and does not follow zxid {}; nothing to be done",
-                    file_name(seen.number),
-                    self.last
-                ));
-                plan.remove.push(seen.number);
             } else if let Some(start) = seen.start.ok().filter(|_| !seen.short()) {
                 erase(seen, start, &mut plan);
                 plan.spares.push(start);
             } else {
                 plan.warnings.push(format!(
-                    "recreated segment {}: its making was interrupted at offset 0, after zxid {}; nothing to be done",
+                    "recreated segment {}: at offset 0 it is not as it was made, and it holds no batch; what it may have held after zxid {} is \
+                     lost, so compare with a copy if you keep one",
                     file_name(seen.number),
                     self.last
                 ));
@@ -500,10 +503,12 @@ fn erase(seen: &Seen, start: SegmentStart, plan: &mut Plan) {
         from = from.min(whole.max(seen.end));
         to = start.size;
         plan.warnings.push(format!(
-            "{} was cut short to {} bytes: restored to {}",
+            "{} was cut short to {} bytes: restored to {}; what it may have held after zxid {} is lost, so compare with a copy if you \
+             keep one",
             file_name(seen.number),
             seen.file,
-            start.size
+            start.size,
+            plan.last
         ));
     }
     if seen.file > start.size {
@@ -791,9 +796,8 @@ mod tests {
         assert_eq!(log.recover(), (up_to(4), Err(Refusal::Missing { segment: 2, good: Zxid(4) })));
         let mut spare = Log::new();
         spare.add_flushed(2).files.extend([(3, blank(3)), (u64::MAX, blank(u64::MAX))]);
-        let plan = spare.recover().1.unwrap();
-        assert_eq!((plan.remove, plan.spares), (vec![3, u64::MAX], vec![]));
-        assert!(plan.warnings[0].starts_with("removing leftover segment log.0000000000000003, which holds nothing"));
+        // It may have been the one in use: spares are made in their order.
+        assert_eq!(spare.recover().1, Err(Refusal::Missing { segment: 2, good: Zxid(2) }));
     }
 
     #[test]
@@ -870,6 +874,22 @@ mod tests {
         log.batch(4)[20] ^= 1;
         let Err(Refusal::Damaged { segment, offset, intact, .. }) = log.recover().1 else { panic!("batch 4 was durable") };
         assert_eq!((segment, offset, intact), (2, 2 * BLOCK as u64, 1));
+    }
+
+    #[test]
+    fn behind_what_has_rotted_there_is_no_torn_tail() {
+        let recover_after = |hit: usize, image: u64| {
+            let mut log = Log::new();
+            log.add_flushed(6);
+            log.batch(hit)[20] ^= 1;
+            let known = Known { image: Zxid(image), ..Known::default() };
+            recover(Recovery::knowing(known), &log.files).1
+        };
+        // Batch 4 was durable, and 6 was perhaps acknowledged: no image holds it.
+        assert!(matches!(recover_after(4, 5), Err(Refusal::Damaged { durable: Zxid(5), good: Zxid(3), intact: 2, .. })));
+        let plan = recover_after(4, 6).unwrap();
+        assert!(plan.warnings[0].contains("held by image 0x6"), "{:?}", plan.warnings);
+        assert_eq!(recover_after(6, 5).unwrap().last, Zxid(5), "the last batch alone may be torn");
     }
 
     #[test]

@@ -32,9 +32,9 @@ pub enum Refusal {
         /// Intact batches after the damage.
         intact: u64,
     },
-    /// A segment is not there and later ones hold batches (row 6).
+    /// A segment is not there and later ones are (row 6).
     #[error(
-        "{} missing while later segments hold transactions: the log is good up to {good}; restore the file, \
+        "{} missing while later segments are there: the log is good up to {good}; restore the file, \
          or keep the others and rejoin from the ensemble as a new server",
         file_name(*segment)
     )]

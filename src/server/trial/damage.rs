@@ -40,6 +40,9 @@ pub(super) enum Outcome {
 
 pub(super) const OUTCOMES: [&str; 6] = ["clean", "told", "refused", "unvouched", "unwitnessed", "untraced"];
 
+/// Words of the lines that tell of a loss.
+const LOSS: [&str; 5] = ["tail torn", "compare with a copy", "put it back from a copy", "cannot be told from", "put the file"];
+
 /// Lines of warnings and errors.
 #[derive(Clone, Default)]
 pub(super) struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -99,9 +102,11 @@ impl Stage {
         let mut wounds = Vec::new();
         let wanted = 1 + dice.below(3);
         while wounds.len() < wanted {
-            wounds.extend(hurt(&mut files, world, dice));
-            if files.is_empty() {
-                break;
+            let before = files.clone();
+            match hurt(&mut files, world, dice) {
+                // An empty directory is a new one; there is nothing to see in it.
+                Some(_) if files.is_empty() => files = before,
+                wound => wounds.extend(wound),
             }
         }
         put(&self.root, &files);
@@ -198,9 +203,9 @@ fn fate(world: &World, files: &Files, zxid: Zxid, said: &[String]) -> Result<Out
     if witness > zxid {
         return Err(format!("LOSS: {acknowledged} was acknowledged, it starts at {zxid}, and {witness} is vouched for"));
     }
-    if said.is_empty() {
+    if !said.iter().any(|line| LOSS.iter().any(|words| line.contains(words))) {
         return if has_traces(files, zxid) {
-            Err(format!("LOSS: {acknowledged} was acknowledged, it starts at {zxid} and says nothing"))
+            Err(format!("LOSS: {acknowledged} was acknowledged, it starts at {zxid} and does not say so"))
         } else {
             Ok(Outcome::Untraced)
         };
