@@ -81,6 +81,21 @@ pub fn remove(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes a file and hands it back without its name. The system takes back what it holds when it is closed; or piece by piece before,
+/// by [`shrink`]. A volume that discards what is freed makes every flush wait meanwhile: of 220 MB at once, 50 ms.
+pub fn detach(path: &Path) -> io::Result<File> {
+    let file = open(path)?;
+    remove(path)?;
+    Ok(file)
+}
+
+/// Gives back the last `bytes` of a file that has no name any more; says whether it holds more.
+pub fn shrink(file: &File, bytes: u64) -> io::Result<bool> {
+    let left = file.metadata()?.len().saturating_sub(bytes);
+    file.set_len(left)?;
+    Ok(left > 0)
+}
+
 /// Removes a directory and the files in it.
 pub fn remove_dir(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)? {

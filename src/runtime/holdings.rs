@@ -1,12 +1,13 @@
 //! Holdings: images and segments of the log that a server keeps, what of them goes, and the papers that say so.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::disk::{DiskError, remove_if_there};
-use super::drive::sync_dir;
+use super::disk::DiskError;
+use super::drive::{self, sync_dir};
 use super::papers::Cabinet;
 use super::pool::Pool;
 use super::sequencer_loop::fatal;
@@ -35,7 +36,12 @@ pub struct Holdings {
     pub verified: BTreeSet<Zxid>,
     /// Images that are known to be damaged: they count for nothing, and go when a newer one is good.
     pub damaged: BTreeSet<Zxid>,
+    /// Files that were removed and are given back piece by piece.
+    pub going: Vec<File>,
 }
+
+/// Given back at a time.
+const PIECE: u64 = 4 << 20;
 
 impl Holdings {
     /// Writes down that everything in the log up to `durable` is durable, and the epochs that this takes.
@@ -65,16 +71,31 @@ impl Holdings {
         self.cabinet.manifest(manifest).unwrap_or_else(|error| fatal(&format!("{error}: stopping, acknowledged data is intact")));
         let outlived = damaged.iter().map(|image| image.zxid).filter(|zxid| *zxid < verdict.newest);
         for zxid in verdict.images.iter().copied().chain(outlived) {
-            remove_if_there(&self.images.join(image_name(zxid)))?;
+            let path = self.images.join(image_name(zxid));
+            match drive::detach(&path) {
+                Ok(file) => self.going.push(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(DiskError::new("remove", &path)(error)),
+            }
+            sync_dir(&self.images)?;
             self.verified.remove(&zxid);
             self.damaged.remove(&zxid);
         }
-        self.pool.free(&verdict.segments)?;
+        self.going.append(&mut self.pool.free(&verdict.segments)?);
         self.segments.retain(|segment| segment.number >= manifest.oldest);
         if !verdict.images.is_empty() || !verdict.segments.is_empty() {
             tracing::info!("retention: {} images and {} segments are gone", verdict.images.len(), verdict.segments.len());
         }
         Ok(())
+    }
+
+    /// Gives back a piece of a file that was removed; says whether there is more to give back.
+    pub fn shrink(&mut self) -> bool {
+        // Where that fails all of it is given back at once.
+        if self.going.last().is_some_and(|file| !drive::shrink(file, PIECE).unwrap_or(false)) {
+            self.going.pop();
+        }
+        !self.going.is_empty()
     }
 
     /// The images there are, oldest first, their names durable.

@@ -29,7 +29,7 @@ const READERS_MAX: usize = 4;
 const READY: usize = 8;
 
 /// Bytes written or checked at a time.
-pub const PIECE: usize = 1 << 20;
+pub const PIECE: usize = 256 << 10;
 
 const _: () = assert!(PIECE < CHUNK_BYTES_MAX);
 

@@ -107,7 +107,7 @@ impl KeeperThread {
         let theirs = Arc::clone(&shared);
         let KeeperConfig { dir, images, policy, scrub, is_flushed, pool } = config;
         let verified = BTreeSet::from([verified]);
-        let holdings = Holdings { dir, images, policy, pool, cabinet, segments, verified, damaged };
+        let holdings = Holdings { dir, images, policy, pool, cabinet, segments, verified, damaged, going: Vec::new() };
         let work = Work { is_flushed, holdings, scrubber: Scrubber::new(scrub), shared: theirs };
         let thread = thread::Builder::new().name("rk-keeper".to_owned()).spawn(move || work.run())?;
         let keeper = Keeper { shared, thread: thread.thread().clone() };
@@ -205,7 +205,8 @@ impl Work {
                 }
             }
             let is_scrubbing = self.scrub();
-            if is_scrubbing || !is_quiet {
+            let is_shrinking = self.holdings.shrink();
+            if is_scrubbing || is_shrinking || !is_quiet {
                 thread::sleep(LOOK);
                 continue;
             }

@@ -1,7 +1,7 @@
 //! Pool: segment files that retention has freed, kept to be used again, since they need not be filled with zeros.
 
 use std::collections::VecDeque;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,11 +56,12 @@ impl Pool {
         self.dir.join(format!("{PREFIX}{}", file_name(number)))
     }
 
-    /// Takes segments that are not part of the log any more: as many as will be needed are kept, the others are removed. The
-    /// manifest no longer asks for them, durably.
-    pub fn free(&self, numbers: &[u64]) -> Result<(), DiskError> {
+    /// Takes segments that are not part of the log any more: as many as will be needed are kept, the others are removed, and handed back
+    /// open, for whoever gives back slowly what they hold ([`drive::shrink`]). The manifest no longer asks for them, durably.
+    pub fn free(&self, numbers: &[u64]) -> Result<Vec<File>, DiskError> {
+        let mut going = Vec::new();
         if numbers.is_empty() {
-            return Ok(());
+            return Ok(going);
         }
         let keep = self.taken.swap(0, Ordering::Relaxed).clamp(KEPT_MIN, KEPT_MAX);
         for &number in numbers {
@@ -77,10 +78,11 @@ impl Pool {
                 free.push_back(number);
             } else {
                 drop(free);
-                drive::remove(&path).map_err(DiskError::new("remove", &path))?;
+                going.push(drive::detach(&path).map_err(DiskError::new("remove", &path))?);
             }
         }
-        sync_dir(&self.dir)
+        sync_dir(&self.dir)?;
+        Ok(going)
     }
 
     /// Makes a segment of a file of the pool, durable under its name when this returns. `false` if there is none to be had.
@@ -136,7 +138,9 @@ mod tests {
         fs::write(at(&file_name(5)), b"of another size").unwrap();
         let pool = Pool::open(dir.path().to_owned(), SIZE).unwrap();
         assert!(!pool.make(start(9), ServerId(1), WallMillis(0)).unwrap(), "there is none yet");
-        pool.free(&[1, 2, 3, 5, 77]).unwrap();
+        let going = pool.free(&[1, 2, 3, 5, 77]).unwrap();
+        assert_eq!(going.len(), 2);
+        assert!(!drive::shrink(&going[0], SIZE).unwrap() && drive::shrink(&going[1], 1).unwrap());
         assert_eq!(pool.len(), KEPT_MIN);
         assert!(!at(&file_name(1)).exists() && !at(&file_name(3)).exists() && !at(&file_name(5)).exists());
         // A later run finds them.

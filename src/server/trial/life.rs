@@ -95,6 +95,7 @@ impl Life {
             segments,
             verified: BTreeSet::from([since.image]),
             damaged: since.damaged,
+            going: Vec::new(),
         };
         let mut life = Self {
             sequencer,
