@@ -180,23 +180,26 @@ fn read_parts(
     parts: SyncSender<(u64, Result<Part, ImageFault>)>,
 ) {
     let mut bytes = AlignedVec::new();
-    while !is_given_up.load(Ordering::Relaxed) {
+    loop {
         let mut locked = source.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock: nobody reads on behind a fault, and tells of another one.
+        if is_given_up.load(Ordering::Relaxed) {
+            return;
+        }
         let number = locked.next;
         let next = locked.next(&mut bytes);
+        if next.is_err() {
+            is_given_up.store(true, Ordering::Relaxed);
+        }
         drop(locked);
         let part = match next {
             Ok(None) => return,
             Ok(Some(frame)) => loader.read(&frame, &mut bytes).map_err(ImageFault::from),
             Err(fault) => Err(fault),
         };
-        let is_bad = part.is_err();
+        is_given_up.fetch_or(part.is_err(), Ordering::Relaxed);
         // The joiner listens to the end.
         let _ = parts.send((number, part));
-        if is_bad {
-            is_given_up.store(true, Ordering::Relaxed);
-            return;
-        }
     }
 }
 

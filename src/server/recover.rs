@@ -196,7 +196,7 @@ pub fn recover(
 ) -> Result<Recovered, String> {
     let found = read(dir, config, seeds, clock)?;
     let manifest = found.manifest();
-    let Found { papers, newest, image, selection, mut plan, restore } = found;
+    let Found { papers, newest, image, mut selection, mut plan, restore } = found;
     let last = plan.last.max(image);
     if let Start::Continue(position) = &plan.start {
         // Segments follow one another: one behind another that is made anew is made again when its turn comes.
@@ -220,12 +220,17 @@ pub fn recover(
     let replayed = (restore.transactions(), restore.bytes());
     clear(dir, &config.data_dir.join(IMAGES), last)?;
     let pool = Pool::open(dir.path().to_owned(), config.segment_bytes).map_err(to_line)?;
+    if position.sequence == 1 {
+        // A log that begins here: nothing in it can be tied to the segments before it, and no later start must try.
+        selection.leftovers.extend(selection.kept.drain(..).map(|extent| extent.number));
+    }
     let segments = in_use(&selection, &position);
     let oldest = segments.first().map_or(position.segment.number, |first| first.number);
     let cabinet = Cabinet::establish(
         dir.path(),
         papers.as_ref(),
         manifest.map_or(Manifest { server: config.my_id, ensemble: 0, oldest, image }, |said| Manifest {
+            oldest: if position.sequence == 1 { oldest } else { said.oldest },
             image: said.image.max(image),
             ..said
         }),
