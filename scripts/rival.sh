@@ -27,6 +27,7 @@ cargo build --release
 work=$(mktemp -d -p "${TMPDIR:-/var/tmp}")
 rk_pid=
 cleanup() {
+  [ $? -eq 0 ] || { echo "the server's last lines:" >&2; tail -n 5 "$work/log" >&2 || true; }
   [ -z "$rk_pid" ] || kill "$rk_pid" 2> /dev/null || true
   "$peer" stop rival > /dev/null 2>&1 || true
   rm -rf "$work"
