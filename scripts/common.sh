@@ -50,6 +50,25 @@ resident_kib() {
   awk '/^VmRSS:/ { print $2 }' /proc/"$server_pid"/status
 }
 
+# Megabytes, of a million bytes, resident now.
+resident_mb() {
+  awk -v kib="$(resident_kib)" 'BEGIN { printf "%.0f", kib * 1024 / 1000000 }'
+}
+
+# word ADDRESS WORD: what a four-letter word is answered; nothing where nobody is there.
+word() {
+  timeout 5 bash -c 'exec 3<> "/dev/tcp/${0%:*}/${0##*:}" && printf %s "$1" >&3 && cat <&3' "$1" "$2" 2> /dev/null
+}
+
+# median NUMBER...: the lower one of two.
+median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
+
+# Waits until no image is being written.
+await_image() {
+  sleep 1
+  for _ in $(seq 600); do [ -e "$work/data/images/image.tmp" ] || break; sleep 0.5; done
+}
+
 figures=()
 # judge WHAT VALUE UNIT LIMIT: passes where VALUE is at most LIMIT.
 judge() {

@@ -16,10 +16,6 @@ done
 peer=${ZOOKEEPER_PEER:-../shared/tools/zookeeper-peer.sh}
 base=${BASE_PORT:-24580}
 trap 'cleanup; "$peer" stop stall > /dev/null 2>&1' EXIT
-word() {
-  timeout 5 bash -c 'exec 3<> "/dev/tcp/${0%:*}/${0##*:}" && printf %s "$1" >&3 && cat <&3' "$1" "$2" 2> /dev/null
-}
-median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
 # run SECONDS JSON TARGET ARGUMENT...: the load, half reads and half sets of 10,000 znodes beside the million.
 run() {
   "$server" bench run --servers "$3" --workload mixed --read-ratio 0.5 --connections 50 --rate "$rate" --nodes 10000 --seconds "$1" \
@@ -44,8 +40,7 @@ images_until() {
 
 start_server '-Dzookeeper.4lw.commands.whitelist=*'
 "$load" --server "$address" --workload create --nodes "$nodes" --value-size 100 | tee -a "$work/notes" || exit 1
-sleep 1
-for _ in $(seq 600); do [ -e "$work/data/images/image.tmp" ] || break; sleep 0.5; done
+await_image
 # With the policy's own images out of the way, a run has those that are ordered and no others.
 stop_server
 start_server '-Dzookeeper.4lw.commands.whitelist=*' -Dzookeeper.snapCount=1000000000

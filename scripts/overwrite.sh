@@ -10,17 +10,16 @@ while [ $# -gt 0 ]; do
     *) sed -n '2,4s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
 done
-mb() { awk '/^VmRSS:/ { printf "%.0f", $2 * 1024 / 1000000 }' /proc/"$server_pid"/status; }
 # About six images, by the dice from four on.
 start_server -Dzookeeper.snapCount=$((minutes * 60 * rate / 6)) --log-level warn,ringkeeper=info
 "$load" --server "$address" --workload create --nodes "$nodes" --value-size 100 | tee -a "$work/notes" || exit 1
 sleep 5
-before=$(mb)
+before=$(resident_mb)
 "$load" --server "$address" --workload overwrite --nodes "$nodes" --value-size 100 --spread "$spread" --rate "$rate" --seconds $((minutes * 60)) > "$work/said" &
 load_pid=$!
 most=0
 while kill -0 "$load_pid" 2> /dev/null; do
-  now=$(mb)
+  now=$(resident_mb)
   [ "$now" -le "$most" ] || most=$now
   if [ $((SECONDS / 60)) -ne "${told:--1}" ]; then told=$((SECONDS / 60)); echo "resident $now MB" | tee -a "$work/notes"; fi
   sleep 1
@@ -28,7 +27,7 @@ done
 load_pid=
 cat "$work/said" | tee -a "$work/notes"
 sleep 5
-after=$(mb)
+after=$(resident_mb)
 images=$(grep -c 'image\.[0-9a-f]*: .* items' "$work/log")
 grep 'image\.\|retention' "$work/log" | sed "s|$work|DATA|" | tee -a "$work/notes"
 judge 'resident before' "$before" MB 450

@@ -18,10 +18,6 @@ base=${BASE_PORT:-24480}
 words='-Dzookeeper.4lw.commands.whitelist=*'
 trap 'cleanup; [ -n "$alone" ] || "$peer" stop restart > /dev/null 2>&1' EXIT
 
-# word ADDRESS WORD: what a four-letter word is answered; nothing where nobody is there.
-word() {
-  timeout 5 bash -c 'exec 3<> "/dev/tcp/${0%:*}/${0##*:}" && printf %s "$1" >&3 && cat <&3' "$1" "$2" 2> /dev/null
-}
 # serves ADDRESS BEGAN: waits until it says that it serves; prints the ms since BEGAN, ns.
 serves() {
   for _ in $(seq 6000); do
@@ -30,8 +26,6 @@ serves() {
   done
   echo $((($(date +%s%N) - $2) / 1000000))
 }
-median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
-mb() { awk '/^VmRSS:/ { printf "%.0f", $2 * 1024 / 1000000 }' /proc/"$server_pid"/status; }
 settle() { sleep 5; }
 kill_server() { kill -9 "$server_pid"; wait "$server_pid" 2> /dev/null; server_pid=; }
 
@@ -43,10 +37,9 @@ if [ -z "$alone" ]; then
   "$load" --server "$theirs" --workload create --nodes "$nodes" --value-size 100 | tee -a "$work/notes" || exit 1
 fi
 # As it is after any load: what came since the last image is in the log alone. An image that is due is finished first.
-sleep 1
-for _ in $(seq 600); do [ -e "$work/data/images/image.tmp" ] || break; sleep 0.5; done
+await_image
 settle
-resident=$(mb)
+resident=$(resident_mb)
 ours=() theirs_all=()
 for round in $(seq "$rounds"); do
   kill_server
@@ -72,7 +65,7 @@ done
 settle
 limit=$((nodes * 450 / 1000000))
 judge 'resident after images were made' "$resident" MB "$limit"
-judge "resident after a restart" "$(mb)" MB "$limit"
+judge "resident after a restart" "$(resident_mb)" MB "$limit"
 echo "ringkeeper: median $(median "${ours[@]}") ms of ${ours[*]}" | tee -a "$work/notes"
 if [ -z "$alone" ]; then
   echo "zookeeper: median $(median "${theirs_all[@]}") ms of ${theirs_all[*]}" | tee -a "$work/notes"

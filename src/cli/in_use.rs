@@ -4,8 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The file whose lock a server holds for as long as it runs (`runtime/disk.rs`).
-const LOCK: &str = "lock";
+use crate::runtime::disk::LOCK;
 
 /// The process that holds the lock of `dir`, as far as this machine tells.
 #[must_use]

@@ -11,6 +11,7 @@ use super::import::{From, import};
 use super::imported::ZnodeRef;
 use super::progress::Progress;
 use crate::engine::archivist::load::Loaded;
+use crate::runtime::chance;
 use crate::runtime::clock::Clock;
 use crate::runtime::disk::LogDir;
 use crate::server::archive;
@@ -114,7 +115,7 @@ impl ImportCommand {
         let (zxid, digest) = (imported.zxid, imported.digest);
         let (znodes, sessions) = (imported.znodes.len(), imported.sessions.len());
         say(&format!("writing {}", self.data_dir.display()));
-        let state = imported.into_loaded(seeds()?).map_err(|error| format!("what was read is no tree: {error}"))?;
+        let state = imported.into_loaded(chance::seeds()?).map_err(|error| format!("what was read is no tree: {error}"))?;
         archive::plant(&self.data_dir, state, Clock::default())?;
         let verified = match report.verified {
             Some(_) if report.is_verified => format!("its digest {digest:#x} is the one that ZooKeeper wrote"),
@@ -169,16 +170,7 @@ fn load(config: &ServerConfig) -> Result<Loaded, String> {
     }
     say(&format!("reading {}", config.data_dir.display()));
     let dir = LogDir::open(&log).map_err(|error| error.to_string())?;
-    Ok(recover::read(&dir, config, seeds()?, Clock::default())?.into_loaded())
-}
-
-/// Whoever chose the paths must not know how they are hashed here.
-fn seeds() -> Result<[u64; 4], String> {
-    let mut seeds = [0; 4];
-    for seed in &mut seeds {
-        *seed = getrandom::u64().map_err(|error| format!("no random bytes to be had: {error}"))?;
-    }
-    Ok(seeds)
+    Ok(recover::read(&dir, config, chance::seeds()?, Clock::default())?.into_loaded())
 }
 
 fn say(line: &str) {

@@ -23,7 +23,7 @@ use crate::storage::selection::{Extent, HEAD};
 const UNFINISHED: &str = "segment.tmp";
 
 /// Name of the file whose lock says that a server works here.
-const LOCK: &str = "lock";
+pub const LOCK: &str = "lock";
 
 /// Bytes of zeros written at a time when a segment is made.
 const ZEROS: usize = 1 << 20;

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use super::disk::DiskError;
 use super::drive::{self, sync_dir};
+use super::images;
 use super::papers::Cabinet;
 use super::pool::Pool;
 use super::sequencer_loop::fatal;
 use crate::ground::ids::Zxid;
-use crate::storage::image::{image_name, image_zxid};
+use crate::storage::image::image_name;
 use crate::storage::manifest::Manifest;
 use crate::storage::promise::Promise;
 use crate::storage::retention::{Kept, Policy, Verdict, judge};
@@ -101,19 +102,17 @@ impl Holdings {
     /// The images there are, oldest first, their names durable.
     pub fn images(&self) -> Result<Vec<Kept>, DiskError> {
         let dir = &self.images;
-        let mut images = Vec::new();
+        let mut kept = Vec::new();
         if !dir.is_dir() {
-            return Ok(images);
+            return Ok(kept);
         }
-        for entry in fs::read_dir(dir).map_err(DiskError::new("list", dir))? {
-            let entry = entry.map_err(DiskError::new("list", dir))?;
-            let Some(zxid) = entry.file_name().to_str().and_then(image_zxid) else { continue };
-            let bytes = entry.metadata().map_err(DiskError::new("look at", &entry.path()))?.len();
-            images.push(Kept { zxid, bytes, is_verified: self.verified.contains(&zxid) });
+        for zxid in images::list(dir)? {
+            let path = dir.join(image_name(zxid));
+            let bytes = fs::metadata(&path).map_err(DiskError::new("look at", &path))?.len();
+            kept.push(Kept { zxid, bytes, is_verified: self.verified.contains(&zxid) });
         }
-        images.sort_unstable_by_key(|image| image.zxid);
         // The names of images that were just finished, and of those removed, are durable before the manifest speaks of them.
         sync_dir(dir)?;
-        Ok(images)
+        Ok(kept)
     }
 }

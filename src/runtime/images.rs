@@ -89,12 +89,8 @@ impl ImageDir {
 
     /// The images there are, the newest first.
     pub fn list(&self) -> Result<Vec<Zxid>, DiskError> {
-        let mut images = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(DiskError::new("list", &self.path))? {
-            let entry = entry.map_err(DiskError::new("list", &self.path))?;
-            images.extend(entry.file_name().to_str().and_then(image_zxid));
-        }
-        images.sort_unstable_by(|a, b| b.cmp(a));
+        let mut images = list(&self.path)?;
+        images.reverse();
         Ok(images)
     }
 
@@ -145,6 +141,17 @@ impl ImageDir {
     pub fn remove_unfinished(&self) -> Result<(), DiskError> {
         remove_if_there(&self.path.join(UNFINISHED)).map(|_| ())
     }
+}
+
+/// The images in a directory, the oldest first.
+pub fn list(dir: &Path) -> Result<Vec<Zxid>, DiskError> {
+    let mut images = Vec::new();
+    for entry in fs::read_dir(dir).map_err(DiskError::new("list", dir))? {
+        let entry = entry.map_err(DiskError::new("list", dir))?;
+        images.extend(entry.file_name().to_str().and_then(image_zxid));
+    }
+    images.sort_unstable();
+    Ok(images)
 }
 
 /// Checks every checksum of the image in a file, from the drive and not from memory, as far as the system lets us. `pause` is called after

@@ -7,6 +7,7 @@
 pub mod acceptor;
 pub mod archivist_loop;
 pub mod bell;
+pub mod chance;
 pub mod clock;
 pub mod conn_io;
 pub mod cores;

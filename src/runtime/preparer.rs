@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::chance;
 use super::clock::Clock;
 use super::disk::{self, DiskError};
 use super::mesh::Common;
@@ -182,13 +183,8 @@ fn work(config: &PreparerConfig, inbox: &Receiver<u64>, clock: Clock, shared: &S
     }
 }
 
-/// A random salt, new for every use of a segment.
-pub fn salt() -> std::io::Result<u64> {
-    getrandom::u64().map_err(|error| std::io::Error::other(error.to_string()))
-}
-
 fn prepare(config: &PreparerConfig, number: u64, clock: Clock, urgent: &AtomicBool) -> Result<SegmentStart, DiskError> {
-    let salt = salt().map_err(|source| DiskError::random(&config.dir, source))?;
+    let salt = chance::salt().map_err(|source| DiskError::random(&config.dir, source))?;
     let start = SegmentStart { number, salt, size: config.segment_size };
     if config.pool.make(start, config.server, clock.now().wall)? {
         return Ok(start);

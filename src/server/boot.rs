@@ -26,6 +26,7 @@ use crate::engine::shard::{Shard, ShardConfig, Words};
 use crate::ground::ids::{ServerId, ShardId};
 use crate::runtime::acceptor::{Acceptor, Doorway, Inbox};
 use crate::runtime::archivist_loop::ArchivistThread;
+use crate::runtime::chance;
 use crate::runtime::clock::Clock;
 use crate::runtime::cores::{self, Executor, Heartbeat, Mates, SmallPages, Tick};
 use crate::runtime::disk::{FlushMethod, LogDir};
@@ -95,7 +96,7 @@ fn run(config: &ServerConfig) -> Result<(), Failed> {
         digest_enabled: config.digest_auth_enabled,
         skip_acl: config.skip_acl,
     };
-    let seeds = seeds()?;
+    let seeds = chance::seeds()?;
     let recovered = recover::recover(&dir, config, auth.clone(), seeds, clock)?;
     let zxid = recovered.restored.last;
     let backlog = config.listen_backlog.map_or(1024, |backlog| i32::try_from(backlog).unwrap_or(i32::MAX));
@@ -297,14 +298,6 @@ fn facts(config: &ServerConfig, log_dir: &Path, address: SocketAddr) -> Facts {
 
 fn clamp(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
-}
-
-fn seeds() -> Result<[u64; 4], Failed> {
-    let mut seeds = [0; 4];
-    for seed in &mut seeds {
-        *seed = getrandom::u64().map_err(|error| format!("no random bytes to be had: {error}"))?;
-    }
-    Ok(seeds)
 }
 
 /// Binds the client port; it listens only when the server is ready, so that nobody waits in its queue meanwhile.

@@ -11,11 +11,11 @@ use crate::engine::archivist::load::Loaded;
 use crate::engine::sequencer::{Restore, Restored};
 use crate::ground::ids::Zxid;
 use crate::ground::limits::BLOCK;
+use crate::runtime::chance;
 use crate::runtime::clock::Clock;
 use crate::runtime::disk::{LogDir, remove_if_there};
 use crate::runtime::papers::{Cabinet, PaperBytes};
 use crate::runtime::pool::Pool;
-use crate::runtime::preparer;
 use crate::storage::appender::Position;
 use crate::storage::image::UNFINISHED;
 use crate::storage::manifest::Manifest;
@@ -211,7 +211,7 @@ pub fn recover(
         Start::New { number } => {
             // Nothing was ever written: spares of an unused log are made anew with it.
             spares.clear();
-            let salt = preparer::salt().map_err(|error| format!("no random bytes to be had: {error}"))?;
+            let salt = chance::salt().map_err(|error| format!("no random bytes to be had: {error}"))?;
             let start = SegmentStart { number, salt, size: config.segment_bytes };
             dir.make(start, config.my_id, clock.now().wall).map_err(to_line)?;
             Position::new_log(start)

@@ -13,6 +13,7 @@ use crate::ground::limits::{BLOCK, FRAME_MAX_CEILING};
 use crate::ground::time::WallMillis;
 
 use super::block::is_zero;
+use super::segment::hex;
 
 /// The format version that this code writes, and the newest that it reads.
 pub const IMAGE_FORMAT: u32 = 1;
@@ -54,9 +55,7 @@ pub fn image_name(zxid: Zxid) -> String {
 /// The zxid in a file name, if it is exactly a name that [`image_name`] makes.
 #[must_use]
 pub fn image_zxid(name: &str) -> Option<Zxid> {
-    let digits = name.strip_prefix("image.")?;
-    let exact = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    if exact { u64::from_str_radix(digits, 16).ok().map(Zxid) } else { None }
+    hex(name.strip_prefix("image.")?).map(Zxid)
 }
 
 /// Why bytes are not an image, or not one that this release reads. What they say is then not to be believed at all.

@@ -34,7 +34,12 @@ pub fn file_name(number: u64) -> String {
 /// The segment number in a file name, if it is exactly a name that [`file_name`] makes.
 #[must_use]
 pub fn number_of(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix("log.")?;
+    hex(name.strip_prefix("log.")?)
+}
+
+/// The number that is written in just 16 lower-case hexadecimal digits, as the names of segments and images have it.
+#[must_use]
+pub fn hex(digits: &str) -> Option<u64> {
     let exact = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     if exact { u64::from_str_radix(digits, 16).ok() } else { None }
 }

@@ -13,6 +13,7 @@ use crate::engine::archivist::load::{Assembly, Inspection, LoadError, Loaded, Lo
 use crate::ground::ids::SessionId;
 use crate::ground::limits::BLOCK;
 use crate::proto::path::ROOT;
+use crate::runtime::chance;
 use crate::storage::image::{FRAME, ImageError, ImageHeader, KIND_END, Reader, Totals, image_zxid};
 use crate::tree::record::Record;
 use crate::tree::view::{SlotId, View};
@@ -104,7 +105,7 @@ impl Fault {
 
 /// Loads an image whole. Nothing of it is shown unless all of it is good.
 pub fn load(path: &Path, progress: &mut Progress) -> Result<Loaded, Fault> {
-    let loader = Loader::new(seeds()?);
+    let loader = loader()?;
     let mut assembly = Assembly::new(&loader);
     let (header, totals, _) = parts(path, &loader, progress, |part| Ok::<_, Fault>(assembly.add(part)?))?;
     Ok(assembly.finish(loader, header.zxid, &totals)?)
@@ -112,7 +113,7 @@ pub fn load(path: &Path, progress: &mut Progress) -> Result<Loaded, Fault> {
 
 /// Reads an image through and checks all of it, chunk by chunk: however large it is, it takes little memory.
 pub fn inspect(path: &Path, progress: &mut Progress) -> Result<Inspected, Fault> {
-    let loader = Loader::new(seeds()?);
+    let loader = loader()?;
     let mut inspection = Inspection::default();
     let (header, totals, len) = parts(path, &loader, progress, |part| Ok::<_, Fault>(inspection.add(&part)?))?;
     let (sessions, znodes) = inspection.finish(&totals)?;
@@ -125,7 +126,7 @@ pub fn stream<E: From<Fault>>(
     progress: &mut Progress,
     mut visit: impl FnMut(&Record, usize) -> Result<(), E>,
 ) -> Result<(), E> {
-    let loader = Loader::new(seeds().map_err(Fault::from)?);
+    let loader = loader().map_err(Fault::from)?;
     parts(&image.path, &loader, progress, |part| part.records().try_for_each(|record| visit(record, depth_of(record)))).map(drop)
 }
 
@@ -191,13 +192,8 @@ fn fill(file: &mut File, into: &mut [u8]) -> io::Result<usize> {
     Ok(got)
 }
 
-/// Whoever wrote the paths of an image must not know how they are hashed here.
-fn seeds() -> Result<[u64; 4], Failed> {
-    let mut seeds = [0; 4];
-    for seed in &mut seeds {
-        *seed = getrandom::u64().map_err(|error| Failed::NotThere(format!("no random bytes to be had: {error}")))?;
-    }
-    Ok(seeds)
+fn loader() -> Result<Loader, Failed> {
+    Ok(Loader::new(chance::seeds().map_err(Failed::NotThere)?))
 }
 
 /// Shows `visit` the znode at `from` and all below it, parents first and siblings by name, with their depth below `from`.
