@@ -55,9 +55,24 @@ resident_mb() {
   awk -v kib="$(resident_kib)" 'BEGIN { printf "%.0f", kib * 1024 / 1000000 }'
 }
 
-# word ADDRESS WORD: what a four-letter word is answered; nothing where nobody is there.
+# ask ADDRESS WORD: sets $said to what a four-letter word is answered; to nothing where nobody is there. Starts no process: what is asked
+# while latencies are measured must not be what is measured.
+ask() {
+  local socket line=''
+  said=''
+  { exec {socket}<> "/dev/tcp/${1%:*}/${1##*:}"; } 2> /dev/null || return 0
+  printf %s "$2" >&"$socket"
+  while IFS= read -r -t 5 -u "$socket" line || [ -n "$line" ]; do
+    said+=$line$'\n'
+    line=''
+  done
+  exec {socket}>&-
+}
+
+# word ADDRESS WORD: prints that answer.
 word() {
-  timeout 5 bash -c 'exec 3<> "/dev/tcp/${0%:*}/${0##*:}" && printf %s "$1" >&3 && cat <&3' "$1" "$2" 2> /dev/null
+  ask "$@"
+  printf %s "$said"
 }
 
 # median NUMBER...: the lower one of two.

@@ -25,17 +25,26 @@ run() {
 p999() {
   "$server" bench show "$1" | sed -n 's/^all /all /p' | sed 's/([^)]*)//g; s/,//g' | awk '{ print $7 }'
 }
-# images_until PID: orders one image after the other until that process has ended; counts them.
-images_until() {
-  local made=0 at
+# Nothing ever comes from here: a pause that starts no process.
+exec {nothing}<> <(:)
+# watch_until PID KIND: until that process has ended, orders one image after the other and counts in $made those that were finished; of KIND
+# quiet none. It asks as often either way, so that the asking is in both.
+watch_until() {
+  local at newest
+  made=0 at=
   while kill -0 "$1" 2> /dev/null; do
-    at=$(word "$address" csnp)
-    while kill -0 "$1" 2> /dev/null; do
-      if [ "$(word "$address" lgif | sed -n 's/^last_snapshot_idx\t//p')" -ge "$at" ]; then made=$((made + 1)); break; fi
-      sleep 0.2
-    done
+    if [ "$2" = images ] && [ -z "$at" ]; then
+      ask "$address" csnp
+      at=${said%%$'\n'*}
+    fi
+    ask "$address" lgif
+    newest=${said#*last_snapshot_idx$'\t'}
+    if [ -n "$at" ] && [ "${newest%%$'\n'*}" -ge "$at" ]; then
+      made=$((made + 1)) at=
+    else
+      read -r -t 0.2 -u "$nothing"
+    fi
   done
-  echo "$made"
 }
 
 start_server '-Dzookeeper.4lw.commands.whitelist=*'
@@ -52,8 +61,8 @@ for pair in $(seq "$pairs"); do
     json=$work/$kind-$pair.json
     run "$seconds" "$json" "$kind=$address" &
     running=$!
-    made=0
-    [ "$kind" = quiet ] || { sleep 2; made=$(images_until "$running"); }
+    sleep 2
+    watch_until "$running" "$kind"
     wait "$running" || { failed=$((failed + 1)); break 2; }
     tail=$(p999 "$json")
     tails[$kind]+=" $tail"

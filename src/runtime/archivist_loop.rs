@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
-use super::images::{ImageDir, ImageFault, ImageFile, PIECE};
+use super::images::{ImageDir, ImageFault, PIECE};
 use super::keeper::Keeper;
 use crate::engine::archivist::{Archivist, Wrote};
 use crate::engine::census::ArchiveCensus;
@@ -25,6 +25,10 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Pause after each piece, in times of what the piece took, while little waits for the image.
 const PAUSES: u32 = 4;
+
+/// Bytes a second that an image is written and read back with at most, while little waits for it: a drive that is asked for all it can
+/// give lets the log wait for milliseconds.
+const PACE: u64 = 64_000_000;
 
 /// Longest pause.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
@@ -221,7 +225,7 @@ impl Work {
     }
 
     fn image(&mut self) {
-        let mut out = Vec::with_capacity(2 * PIECE);
+        let mut out = Vec::new();
         let began = Instant::now();
         let zxid = self.engine.begin(self.clock.now(), &mut out);
         let path = self.dir.path_of(zxid);
@@ -267,29 +271,25 @@ impl Work {
     }
 
     fn write(&mut self, zxid: Zxid, out: &mut Vec<u8>) -> Result<(), Stopped> {
-        let mut file: ImageFile = self.dir.create().map_err(|error| Stopped::Fault(error.into()))?;
-        let mut piece_began = Instant::now();
+        let mut file = self.dir.create(PIECE).map_err(|error| Stopped::Fault(error.into()))?;
+        let shared = Arc::clone(&self.shared);
+        let mut began = Instant::now();
+        let mut rest = |bytes| {
+            pause(&shared, began.elapsed(), bytes);
+            began = Instant::now();
+        };
         loop {
             let wrote = self.engine.write(out);
-            if wrote == Wrote::All || out.len() >= PIECE {
-                file.write(out).map_err(|error| Stopped::Fault(error.into()))?;
-                out.clear();
-                self.tell();
-            }
+            rest(0);
+            file.write(out, &mut rest).map_err(|error| Stopped::Fault(error.into()))?;
+            out.clear();
+            self.tell();
             if wrote == Wrote::All {
                 break;
             }
             self.may_go_on()?;
-            pause(&self.shared, piece_began.elapsed());
-            piece_began = Instant::now();
         }
-        let shared = Arc::clone(&self.shared);
-        let mut began = Instant::now();
-        file.finish(zxid, &mut || {
-            pause(&shared, began.elapsed());
-            began = Instant::now();
-        })
-        .map_err(Stopped::Fault)
+        file.finish(zxid, &mut rest).map_err(Stopped::Fault)
     }
 
     fn may_go_on(&self) -> Result<(), Stopped> {
@@ -306,16 +306,20 @@ impl Work {
     }
 }
 
-/// Leaves processor and drive to others for some times as long as this took; less where much waits, not at all where too much does.
-fn pause(shared: &Shared, took: Duration) {
+/// Leaves processor and drive to others after so many bytes, for some times as long as this took and as keeps the pace; less where much
+/// waits, not at all where too much does.
+fn pause(shared: &Shared, took: Duration, bytes: usize) {
     let waits = shared.pinned.load(Ordering::Relaxed);
-    let pauses = match ARCHIVIST_BYTES_MAX {
-        most if waits < most / 4 => PAUSES,
-        most if waits < most / 2 => 1,
-        _ => 0,
+    let pause = match ARCHIVIST_BYTES_MAX {
+        most if waits < most / 4 => {
+            let pace = Duration::from_micros(bytes as u64 * 1_000_000 / PACE);
+            (took * PAUSES).max(pace.saturating_sub(took))
+        }
+        most if waits < most / 2 => took,
+        _ => Duration::ZERO,
     };
     if !shared.is_stopping.load(Ordering::Acquire) {
-        thread::sleep((took * pauses).min(PAUSE_MAX));
+        thread::sleep(pause.min(PAUSE_MAX));
     }
 }
 

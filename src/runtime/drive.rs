@@ -6,8 +6,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use super::disk::DiskError;
 #[cfg(test)]
@@ -24,6 +26,24 @@ pub fn create(path: &Path) -> io::Result<File> {
 /// Opens a file that is there, to be written.
 pub fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).open(path)
+}
+
+/// As [`open`], past the page cache: what is written goes straight to the drive, in whole blocks from memory that begins at a
+/// multiple of one. Nothing where the file system cannot.
+pub fn open_direct(path: &Path) -> io::Result<Option<File>> {
+    direct(OpenOptions::new().write(true), path)
+}
+
+/// As [`open_direct`], to be read.
+pub fn read_direct(path: &Path) -> io::Result<Option<File>> {
+    direct(OpenOptions::new().read(true), path)
+}
+
+fn direct(options: &mut OpenOptions, path: &Path) -> io::Result<Option<File>> {
+    match options.custom_flags(OFlags::DIRECT.bits().cast_signed()).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+        opened => opened.map(Some),
+    }
 }
 
 /// Opens a file to be written, as it is, and makes it where there is none.

@@ -28,10 +28,10 @@ const READERS_MAX: usize = 4;
 /// Parts that are ready and wait to be joined.
 const READY: usize = 8;
 
-/// Bytes written or checked at a time.
-pub const PIECE: usize = 256 << 10;
+/// Bytes written or checked at a time: what the log waits for where it meets a piece on the way to or from the drive.
+pub const PIECE: usize = 64 << 10;
 
-const _: () = assert!(PIECE < CHUNK_BYTES_MAX);
+const _: () = assert!(PIECE.is_multiple_of(BLOCK) && PIECE < CHUNK_BYTES_MAX);
 
 /// Why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -130,11 +130,13 @@ impl ImageDir {
         Ok(loaded)
     }
 
-    /// Begins the file of an image. An unfinished one is overwritten.
-    pub fn create(&self) -> Result<ImageFile, DiskError> {
+    /// Begins the file of an image, which is written in pieces of so many bytes, whole blocks. An unfinished one is overwritten.
+    pub fn create(&self, piece: usize) -> Result<ImageFile, DiskError> {
+        assert!(piece > 0 && piece.is_multiple_of(BLOCK), "pieces are whole blocks");
         let path = self.path.join(UNFINISHED);
         let file = drive::create(&path).map_err(DiskError::new("create", &path))?;
-        Ok(ImageFile { dir: self.clone(), file, path, len: 0 })
+        let direct = drive::open_direct(&path).map_err(DiskError::new("open", &path))?;
+        Ok(ImageFile { dir: self.clone(), file, direct, path, size: piece, piece: AlignedVec::with_capacity(piece), len: 0 })
     }
 
     /// Removes what is left of an image that was not finished.
@@ -154,27 +156,34 @@ pub fn list(dir: &Path) -> Result<Vec<Zxid>, DiskError> {
     Ok(images)
 }
 
-/// Checks every checksum of the image in a file, from the drive and not from memory, as far as the system lets us. `pause` is called after
-/// each piece.
-pub fn check(path: &Path, zxid: Zxid, pause: &mut dyn FnMut()) -> Result<Totals, ImageFault> {
+/// Checks every checksum of the image in a file, from the drive and not from memory, as far as the system lets us. `pause` is called
+/// with the bytes of each piece.
+pub fn check(path: &Path, zxid: Zxid, pause: &mut dyn FnMut(usize)) -> Result<Totals, ImageFault> {
     let mut source = Source::open(path, zxid)?;
-    drop_cached(&source.file, 0, 0);
+    source.window = drive::read_direct(path).map_err(DiskError::new("open", path))?.map(|file| Window::new(file, source.len));
+    let is_cached = source.window.is_none();
+    if is_cached {
+        drop_cached(&source.file, 0, 0);
+    }
     let (mut since, mut bytes) = (0, AlignedVec::new());
     while let Some(frame) = source.next(&mut bytes)? {
         frame.is_intact(&bytes)?;
         since += bytes.len();
         if since >= PIECE {
-            since = 0;
-            drop_cached(&source.file, 0, source.reader.offset());
-            pause();
+            if is_cached {
+                drop_cached(&source.file, 0, source.reader.offset());
+            }
+            pause(std::mem::take(&mut since));
         }
     }
-    drop_cached(&source.file, 0, 0);
+    if is_cached {
+        drop_cached(&source.file, 0, 0);
+    }
     source.finish()
 }
 
 /// As [`check`], by the name of the file, for whoever looks after all files; an error names the place in it.
-pub fn scrub(path: &Path, pause: &mut dyn FnMut()) -> Result<(), String> {
+pub fn scrub(path: &Path, pause: &mut dyn FnMut(usize)) -> Result<(), String> {
     let zxid = path.file_name().and_then(|name| image_zxid(name.to_str()?)).ok_or("is not the name of an image")?;
     check(path, zxid, pause).map(|_| ()).map_err(|fault| fault.to_string())
 }
@@ -219,6 +228,8 @@ struct Source {
     /// Number of the next chunk.
     next: u64,
     is_at_end: bool,
+    /// Where the file is read past the page cache, what was read.
+    window: Option<Window>,
 }
 
 impl Source {
@@ -228,7 +239,7 @@ impl Source {
         let mut block = [0; BLOCK];
         let header = read_up_to(&file, path, &mut block, 0)?;
         let reader = Reader::new(zxid, header)?;
-        Ok(Self { file, path: path.to_owned(), len, reader, next: 0, is_at_end: false })
+        Ok(Self { file, path: path.to_owned(), len, reader, next: 0, is_at_end: false, window: None })
     }
 
     /// The next chunk, with what follows its frame in `payload`; nothing at the end, which is checked.
@@ -237,7 +248,7 @@ impl Source {
             return Ok(None);
         }
         let mut bytes = [0; FRAME];
-        let bytes = read_up_to(&self.file, &self.path, &mut bytes, self.reader.offset())?;
+        let bytes = self.read_up_to(&mut bytes, self.reader.offset())?;
         let frame = self.reader.frame(bytes)?;
         // What the frame says of its length is what was written; still no room is made for more than the file has.
         let there = self.len.saturating_sub(frame.offset);
@@ -249,7 +260,7 @@ impl Source {
             *payload = AlignedVec::with_capacity(frame.padded());
         }
         payload.resize(frame.padded(), 0);
-        let got = read_up_to(&self.file, &self.path, payload, frame.offset)?.len();
+        let got = self.read_up_to(payload, frame.offset)?.len();
         if frame.kind == KIND_END {
             self.reader.payload(&frame, &payload[..got])?;
             self.is_at_end = true;
@@ -261,15 +272,64 @@ impl Source {
         Ok(Some(frame))
     }
 
+    fn read_up_to<'a>(&mut self, into: &'a mut [u8], at: u64) -> Result<&'a [u8], DiskError> {
+        match &mut self.window {
+            Some(window) => window.read_up_to(&self.path, into, at),
+            None => read_up_to(&self.file, &self.path, into, at),
+        }
+    }
+
     fn finish(self) -> Result<Totals, ImageFault> {
         Ok(self.reader.finish(self.len)?)
     }
 }
 
+/// A file read past the page cache, from one end to the other: whole blocks at a time, of which the reader takes what it likes.
+struct Window {
+    file: File,
+    /// Its bytes. There is no reading behind them: what is asked for there does not begin with a block.
+    len: u64,
+    /// The byte of the file at which `bytes` begin.
+    at: u64,
+    bytes: AlignedVec<BLOCK>,
+}
+
+impl Window {
+    fn new(file: File, len: u64) -> Self {
+        Self { file, len, at: 0, bytes: AlignedVec::with_capacity(PIECE) }
+    }
+
+    fn read_up_to<'a>(&mut self, path: &Path, into: &'a mut [u8], at: u64) -> Result<&'a [u8], DiskError> {
+        let mut got = 0;
+        while got < into.len() {
+            let at = at + got as u64;
+            let end = self.at + self.bytes.len() as u64;
+            if !(self.at..end).contains(&at) {
+                self.at = at - at % BLOCK as u64;
+                self.bytes.resize(PIECE, 0);
+                let left = usize::try_from(self.len.saturating_sub(self.at)).unwrap_or(usize::MAX);
+                let there = read_piece(&self.file, path, &mut self.bytes, self.at, left)?;
+                self.bytes.resize(there, 0);
+            }
+            let Some(here) = self.bytes.get((at - self.at) as usize..).filter(|here| !here.is_empty()) else { break };
+            let n = here.len().min(into.len() - got);
+            into[got..got + n].copy_from_slice(&here[..n]);
+            got += n;
+        }
+        Ok(&into[..got])
+    }
+}
+
 /// Fills `into` from byte `at` on, with less where the file ends.
 fn read_up_to<'a>(file: &File, path: &Path, into: &'a mut [u8], at: u64) -> Result<&'a [u8], DiskError> {
+    let got = read_piece(file, path, into, at, usize::MAX)?;
+    Ok(&into[..got])
+}
+
+/// As [`read_up_to`], but does not ask for more once it has `enough`.
+fn read_piece(file: &File, path: &Path, into: &mut [u8], at: u64, enough: usize) -> Result<usize, DiskError> {
     let mut got = 0;
-    while got < into.len() {
+    while got < into.len().min(enough) {
         match file.read_at(&mut into[got..], at + got as u64) {
             Ok(0) => break,
             Ok(n) => got += n,
@@ -277,7 +337,7 @@ fn read_up_to<'a>(file: &File, path: &Path, into: &'a mut [u8], at: u64) -> Resu
             Err(error) => return Err(DiskError::new("read", path)(error)),
         }
     }
-    Ok(&into[..got])
+    Ok(got)
 }
 
 /// Clients' data are what memory is for: what was written or checked need not stay in the page cache. `len` of 0 is to the end.
@@ -286,26 +346,54 @@ fn drop_cached(file: &File, offset: u64, len: u64) {
 }
 
 /// The file of an image that is being written.
-#[derive(Debug)]
+///
+/// The log shares the drive. A flush of the image's would make the log's wait, and there is none before the end: what is written goes to
+/// the drive past the page cache, piece by piece. Where the file system knows no such thing, each piece is flushed by itself, so that
+/// not all is left for the end.
 pub struct ImageFile {
     dir: ImageDir,
     file: File,
+    direct: Option<File>,
     path: PathBuf,
+    /// Bytes of a piece.
+    size: usize,
+    /// What is not written yet.
+    piece: AlignedVec<BLOCK>,
     len: u64,
 }
 
 impl ImageFile {
-    /// Writes the next bytes and makes them durable: the drive is given pieces that it digests, and not all at the end.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
-        drive::write_at(&self.file, &self.path, bytes, self.len).map_err(DiskError::new("write", &self.path))?;
-        drive::sync_data(&self.file, &self.path).map_err(DiskError::new("sync", &self.path))?;
-        drop_cached(&self.file, self.len, bytes.len() as u64);
-        self.len += bytes.len() as u64;
+    /// Takes the next bytes, and writes the pieces that are full. `pause` is called after each, with its bytes.
+    pub fn write(&mut self, mut bytes: &[u8], pause: &mut dyn FnMut(usize)) -> Result<(), DiskError> {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(self.size - self.piece.len()));
+            self.piece.extend_from_slice(now);
+            bytes = later;
+            if self.piece.len() == self.size {
+                self.put()?;
+                pause(self.size);
+            }
+        }
         Ok(())
     }
 
-    /// Reads back what was written, and gives it its name, durably. `pause` is called between pieces.
-    pub fn finish(self, zxid: Zxid, pause: &mut dyn FnMut()) -> Result<(), ImageFault> {
+    fn put(&mut self) -> Result<(), DiskError> {
+        let Self { file, direct, path, piece, len, .. } = self;
+        let direct = direct.as_ref().filter(|_| piece.len().is_multiple_of(BLOCK));
+        drive::write_at(direct.unwrap_or(file), path, piece, *len).map_err(DiskError::new("write", path))?;
+        if direct.is_none() {
+            drive::sync_data(file, path).map_err(DiskError::new("sync", path))?;
+            drop_cached(file, *len, piece.len() as u64);
+        }
+        *len += piece.len() as u64;
+        piece.clear();
+        Ok(())
+    }
+
+    /// Writes the rest, reads back what was written, and gives it its name, durably. `pause` is called after
+    /// each piece that is read.
+    pub fn finish(mut self, zxid: Zxid, pause: &mut dyn FnMut(usize)) -> Result<(), ImageFault> {
+        self.put()?;
         drive::sync(&self.file, &self.path).map_err(DiskError::new("sync", &self.path))?;
         check(&self.path, zxid, pause)?;
         let path = self.dir.path_of(zxid);

@@ -241,7 +241,7 @@ impl Work {
             self.scrubber.begin(&self.holdings.dir, &self.holdings.segments, files.collect());
         }
         let shared = Arc::clone(&self.shared);
-        let mut pause = move || {
+        let mut pause = move |_| {
             if !shared.inbox().is_stopping {
                 thread::sleep(LOOK);
             }

@@ -72,7 +72,7 @@ impl Scrubber {
     }
 
     /// Reads on for a piece of a segment, or a whole image with `pause` between its pieces.
-    pub fn step(&mut self, pause: &mut dyn FnMut()) -> Option<Finding> {
+    pub fn step(&mut self, pause: &mut dyn FnMut(usize)) -> Option<Finding> {
         match self.rest.front_mut()? {
             Subject::Image(path) => {
                 let path = std::mem::take(path);
@@ -156,7 +156,7 @@ mod tests {
     fn pass(scrubber: &mut Scrubber) -> Vec<String> {
         let mut found = Vec::new();
         while scrubber.is_under_way() {
-            let finding = scrubber.step(&mut || {});
+            let finding = scrubber.step(&mut |_| {});
             found.extend(finding.map(|f| format!("{} {}", f.path.file_name().unwrap().display(), f.what)));
         }
         found

@@ -117,20 +117,18 @@ pub fn plant(data_dir: &Path, state: Loaded, clock: Clock) -> Result<(), String>
     let Loaded { tree, sessions, zxid } = state;
     let start = Start { view: tree.into_view(), sessions, zxid, archived: Zxid::ZERO, transactions: 0, bytes: 0 };
     let mut archivist = Archivist::new(start, Policy::default(), ServerId(1), 0);
-    let mut out = Vec::with_capacity(2 * PIECE);
+    let mut out = Vec::new();
     archivist.begin(clock.now(), &mut out);
-    let mut file = dir.create().map_err(|error| error.to_string())?;
+    let mut file = dir.create(PIECE).map_err(|error| error.to_string())?;
     loop {
         let wrote = archivist.write(&mut out);
-        if wrote == Wrote::All || out.len() >= PIECE {
-            file.write(&out).map_err(|error| error.to_string())?;
-            out.clear();
-        }
+        file.write(&out, &mut |_| ()).map_err(|error| error.to_string())?;
+        out.clear();
         if wrote == Wrote::All {
             break;
         }
     }
-    file.finish(zxid, &mut || ()).map_err(|fault| format!("{} {fault}", shown(&dir, zxid)))
+    file.finish(zxid, &mut |_| ()).map_err(|fault| format!("{} {fault}", shown(&dir, zxid)))
 }
 
 /// As many Views like this one, each made on a thread of its own.

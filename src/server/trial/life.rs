@@ -258,8 +258,8 @@ impl Life {
         self.holdings.mark(self.sequencer.delivered()).unwrap();
     }
 
-    /// An image of what was delivered, if there is none of it, in pieces of so many bytes; `meanwhile` comes between the pieces.
-    pub(super) fn write_image(&mut self, piece: usize, mut meanwhile: impl FnMut(&mut Self)) -> Option<Zxid> {
+    /// An image of what was delivered, if there is none of it, block by block; `meanwhile` comes between the blocks.
+    pub(super) fn write_image(&mut self, mut meanwhile: impl FnMut(&mut Self)) -> Option<Zxid> {
         self.archivist.order();
         if !self.archivist.is_due(self.now.mono()) {
             return None;
@@ -267,12 +267,9 @@ impl Life {
         let mut out = Vec::new();
         let zxid = self.archivist.begin(self.now, &mut out);
         while self.archivist.write(&mut out) == Wrote::More {}
-        let mut file = self.images.create().unwrap();
-        for piece in out.chunks(piece) {
-            file.write(piece).unwrap();
-            meanwhile(self);
-        }
-        file.finish(zxid, &mut || ()).unwrap();
+        let mut file = self.images.create(BLOCK).unwrap();
+        file.write(&out, &mut |_| meanwhile(self)).unwrap();
+        file.finish(zxid, &mut |_| ()).unwrap();
         self.archivist.finished(self.now);
         self.adopt();
         Some(zxid)
@@ -280,7 +277,7 @@ impl Life {
 
     /// An image of what was delivered; then what it makes superfluous goes, or is left behind by a crash in between.
     pub(super) fn image(&mut self, retains: bool, policy: Policy) {
-        if let Some(zxid) = self.write_image(usize::MAX, |_| ()) {
+        if let Some(zxid) = self.write_image(|_| ()) {
             self.holdings.finished(vec![zxid]);
             self.holdings.policy = Some(policy);
             if retains { self.holdings.retain(None).unwrap() } else { self.promise(policy) }
@@ -289,7 +286,7 @@ impl Life {
 
     /// An image that came to nothing, and was left there.
     pub(super) fn give_up_image(&self) {
-        self.images.create().unwrap().write(&[7; 5000]).unwrap();
+        self.images.create(BLOCK).unwrap().write(&[7; 5000], &mut |_| ()).unwrap();
     }
 
     /// What retention frees goes.

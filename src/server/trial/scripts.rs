@@ -17,9 +17,6 @@ use crate::server::config::settings::ServerConfig;
 use crate::storage::retention::Policy;
 use crate::tree::tree::Tree;
 
-/// Bytes of an image written at a time.
-const PIECE: usize = 3000;
-
 /// A server on a disk of its own, and the journal of what it does there.
 struct Stage {
     root: tempfile::TempDir,
@@ -104,7 +101,7 @@ impl Stage {
 
     fn image(&mut self) -> Zxid {
         let life = self.life.as_mut().expect("a server runs");
-        life.write_image(PIECE, |_| ()).expect("there is something new")
+        life.write_image(|_| ()).expect("there is something new")
     }
 
     fn life(&mut self) -> &mut Life {
@@ -246,7 +243,7 @@ fn an_image_while_appending(seed: u64) {
     }
     stage.now(&mut from);
     let Stage { life, ghost, dice, .. } = &mut stage;
-    let image = life.as_mut().unwrap().write_image(PIECE, |life| {
+    let image = life.as_mut().unwrap().write_image(|life| {
         write(life, 1, ghost, dice);
         if dice.one_in(2) {
             flush(life, dice);
