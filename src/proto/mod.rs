@@ -1,4 +1,4 @@
-//! Floor 1: what is said. ZooKeeper's client protocol and transaction records, to the byte.
+//! Floor 1: what is said. ZooKeeper's client and peer protocols and transaction records, to the byte.
 
 pub mod acl;
 pub mod code;
@@ -8,8 +8,10 @@ pub mod frame;
 pub mod jute;
 pub mod multi;
 pub mod opcode;
+pub mod packet;
 pub mod path;
 pub mod reply;
 pub mod request;
 pub mod stat;
 pub mod txn;
+pub mod vote;
