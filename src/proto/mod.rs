@@ -14,6 +14,7 @@ pub mod path;
 pub mod preamble;
 pub mod reply;
 pub mod request;
+pub mod snapshot;
 pub mod stat;
 pub mod stream;
 pub mod txn;
