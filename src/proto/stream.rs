@@ -86,7 +86,10 @@ impl Decoder {
         if self.at == self.held.len() {
             self.at = 0;
             self.held.clear();
-            self.held.shrink_to(READ_CHUNK);
+            // What a large packet took is given back, what a busy link needs again and again is not.
+            if self.held.capacity() > 8 * READ_CHUNK {
+                self.held.shrink_to(READ_CHUNK);
+            }
         }
     }
 
