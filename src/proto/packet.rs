@@ -140,25 +140,25 @@ const TOUCH: usize = 12;
 
 /// The numbers of the types (`org.apache.zookeeper.server.quorum.Leader`).
 pub(super) mod kind {
-    pub(in super::super) const REQUEST: i32 = 1;
-    pub(in super::super) const PROPOSAL: i32 = 2;
-    pub(in super::super) const ACK: i32 = 3;
-    pub(in super::super) const COMMIT: i32 = 4;
-    pub(in super::super) const PING: i32 = 5;
-    pub(in super::super) const REVALIDATE: i32 = 6;
-    pub(in super::super) const SYNC: i32 = 7;
-    pub(in super::super) const INFORM: i32 = 8;
-    pub(in super::super) const COMMIT_AND_ACTIVATE: i32 = 9;
-    pub(in super::super) const NEW_LEADER: i32 = 10;
-    pub(in super::super) const FOLLOWER_INFO: i32 = 11;
-    pub(in super::super) const UP_TO_DATE: i32 = 12;
-    pub(in super::super) const DIFF: i32 = 13;
-    pub(in super::super) const TRUNC: i32 = 14;
-    pub(in super::super) const SNAP: i32 = 15;
-    pub(in super::super) const OBSERVER_INFO: i32 = 16;
-    pub(in super::super) const LEADER_INFO: i32 = 17;
-    pub(in super::super) const ACK_EPOCH: i32 = 18;
-    pub(in super::super) const INFORM_AND_ACTIVATE: i32 = 19;
+    pub const REQUEST: i32 = 1;
+    pub const PROPOSAL: i32 = 2;
+    pub const ACK: i32 = 3;
+    pub const COMMIT: i32 = 4;
+    pub const PING: i32 = 5;
+    pub const REVALIDATE: i32 = 6;
+    pub const SYNC: i32 = 7;
+    pub const INFORM: i32 = 8;
+    pub const COMMIT_AND_ACTIVATE: i32 = 9;
+    pub const NEW_LEADER: i32 = 10;
+    pub const FOLLOWER_INFO: i32 = 11;
+    pub const UP_TO_DATE: i32 = 12;
+    pub const DIFF: i32 = 13;
+    pub const TRUNC: i32 = 14;
+    pub const SNAP: i32 = 15;
+    pub const OBSERVER_INFO: i32 = 16;
+    pub const LEADER_INFO: i32 = 17;
+    pub const ACK_EPOCH: i32 = 18;
+    pub const INFORM_AND_ACTIVATE: i32 = 19;
 }
 
 /// An end of a link of the quorum port.
@@ -371,8 +371,11 @@ fn head(out: &mut Vec<u8>, kind: i32, zxid: Zxid, len: usize) {
     out.count(len);
 }
 
+/// Schemes and ids.
+type Ids = Vec<(Box<str>, Box<str>)>;
+
 /// `authinfo`. Memory stays within what the bytes can hold.
-fn ids(r: &mut Reader<'_>) -> Result<Vec<(Box<str>, Box<str>)>, Malformed> {
+fn ids(r: &mut Reader<'_>) -> Result<Ids, Malformed> {
     let count = r.count()?.unwrap_or(0);
     let mut ids = Vec::with_capacity(count.min(r.rest().len() / 8));
     for _ in 0..count {

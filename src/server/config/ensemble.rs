@@ -272,7 +272,7 @@ fn notices(given: &Given, ensemble: &Ensemble, voters: usize, place: &Place) -> 
     if voters == 2 {
         let text = "two servers vote, and both must be up: a third one would let any of them fail".to_owned();
         told.push(Notice::warn(place.clone(), text));
-    } else if voters % 2 == 0 {
+    } else if voters.is_multiple_of(2) {
         let text = format!("{voters} servers vote: as many may fail as with {}, an odd number is better", voters - 1);
         told.push(Notice::warn(place.clone(), text));
     }
