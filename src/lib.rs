@@ -5,7 +5,7 @@
 //!
 //! 0. [`ground`]: what is counted
 //! 1. [`proto`]: what is said
-//! 2. [`tree`], [`watch`], [`session`], [`auth`], [`storage`]: the crafts
+//! 2. [`tree`], [`watch`], [`session`], [`auth`], [`zab`], [`storage`]: the crafts
 //! 3. [`engine`]: shard and sequencer, compositions that do no I/O
 //! 4. [`runtime`] and [`client`]: the worlds
 //! 5. [`server`]: configuration, boot, stop, admin words
@@ -20,6 +20,7 @@ pub mod session;
 pub mod storage;
 pub mod tree;
 pub mod watch;
+pub mod zab;
 
 pub mod engine;
 
