@@ -3,7 +3,7 @@
 //! A script is a list of commands, each followed by `----` and what it led to. `REWRITE=1 cargo test --test paper` writes the latter anew;
 //! a change of the protocol then shows as a change of text. There is one clock, one queue of what is under way, and no chance.
 //!
-//! Commands: `members voters=1,2,3 observers=4`, `start 1 log=1.1-1.3,2.1 accepted=2 current=2 delivered=1.3 base=1.0 impaired`,
+//! Commands: `members voters=1,2,3 observers=4`, `start 1 anew log=1.1-1.3,2.1 accepted=2 current=2 delivered=1.3 base=1.0 impaired`,
 //! `stop 1`, `run`, `time 500`, `propose 1 3`, `leave 1`, `hold disk 2`, `hold link 1 2`, `release`, `cut 1 2`, `heal`, `trace votes pings`,
 //! `limits memory=100 epoch=5`, `show`. A zxid is written as epoch and counter, `5.3`.
 
@@ -174,6 +174,7 @@ impl World {
                 "current" => node.disk.current = value.parse().expect("an epoch"),
                 "base" => (node.disk.base, node.disk.delivered) = (zxid(value), zxid(value)),
                 "delivered" => node.disk.delivered = zxid(value),
+                "anew" => node.disk = Disk::default(),
                 "impaired" => node.disk.impaired = true,
                 "log" => {
                     node.disk.log.clear();
