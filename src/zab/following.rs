@@ -818,6 +818,7 @@ mod tests {
         assert_eq!(l.peer.role(), Role::Observing { leader: ServerId(2), epoch: 3 });
         assert_eq!(l.stores(), [Write::Restored]);
         assert!(!l.peer.is_impaired() && l.peer.role() == Role::Looking);
+        l.step(In::Time);
         let own = Some(Vote { epoch: 3, zxid: z(2, 9), leader: ServerId(1) });
         assert!(l.out.iter().any(|effect| matches!(effect, Out::Notify { notification, .. } if notification.vote == own)));
     }

@@ -478,3 +478,414 @@ impl Leading {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Found, In, Members, Peer, Role, Times, Token, Write};
+    use super::*;
+    use crate::ground::ids::SessionId;
+    use crate::proto::vote::{Notification, Standing, Vote};
+
+    fn z(epoch: u32, counter: u32) -> Zxid {
+        Zxid::new(epoch, counter)
+    }
+
+    fn records(epoch: u32, counters: std::ops::RangeInclusive<u32>) -> Vec<Record> {
+        counters.map(|counter| Record { zxid: z(epoch, counter), blob: vec![1; 10].into() }).collect()
+    }
+
+    /// Server 3 of voters 1 to 3 and observer 4, with transactions 1.1 to 1.5.
+    struct Leader {
+        peer: Peer,
+        out: Vec<Out>,
+        now: u64,
+        /// Writes that have not ended, unless they end at once.
+        held: Option<Vec<Token>>,
+    }
+
+    impl Leader {
+        fn new(voters: &[u8]) -> Self {
+            let ids = |list: &[u8]| list.iter().map(|id| ServerId(*id)).collect();
+            let members = Members { voters: ids(voters), observers: ids(&[4]), text: b"version=0".as_slice().into(), version: 0 };
+            let times = Times {
+                tick: 1000,
+                init_limit: 10,
+                sync_limit: 5,
+                notification_min: 200,
+                notification_max: 1000,
+                finalize_wait: 200,
+            };
+            let found =
+                Found { accepted: 1, current: 1, base: Zxid::ZERO, ends: vec![z(1, 5)], delivered: z(1, 2), is_impaired: false };
+            let (peer, out) = Peer::new(ServerId(3), members, times, found, Millis(0));
+            Self { peer, out, now: 0, held: None }
+        }
+
+        fn step(&mut self, input: In) {
+            let mut out = Vec::new();
+            self.peer.step(Millis(self.now), input, &mut out);
+            for effect in out {
+                match (&effect, &mut self.held) {
+                    (Out::Store { token, .. }, Some(held)) => held.push(*token),
+                    (Out::Store { token, .. }, None) => {
+                        let token = *token;
+                        self.out.push(effect);
+                        self.step(In::Stored(token));
+                        continue;
+                    }
+                    _ => {}
+                }
+                self.out.push(effect);
+            }
+        }
+
+        fn release(&mut self) {
+            for token in self.held.take().expect("writes are held") {
+                self.step(In::Stored(token));
+            }
+        }
+
+        fn time(&mut self, to: u64) {
+            while self.now < to {
+                self.now = to.min(self.now + 500);
+                self.step(In::Time);
+            }
+        }
+
+        fn elected() -> Self {
+            let mut l = Self::new(&[1, 2, 3]);
+            let vote = Some(Vote { epoch: 1, zxid: z(1, 5), leader: ServerId(3) });
+            l.step(In::Notification {
+                from: ServerId(1),
+                notification: Notification { standing: Standing::Looking, vote, round: 1, config: None },
+            });
+            l.time(200);
+            l.out.clear();
+            l
+        }
+
+        fn gets(&mut self, link: u64, packet: Packet) {
+            self.step(In::Packet { link: Link(link), packet });
+        }
+
+        /// The learner on a link introduces itself; the link has its number.
+        fn comes(&mut self, link: u64, accepted: u32) {
+            self.step(In::Accepted { link: Link(link) });
+            let server = Some(ServerId(u8::try_from(link % 10).expect("a digit")));
+            self.gets(link, Packet::Info(LearnerInfo { server, accepted, config_version: 0, is_observer: link % 10 == 4 }));
+        }
+
+        fn agrees(&mut self, link: u64, last: Zxid, current: Option<u32>) {
+            self.gets(link, Packet::AckEpoch { last, current });
+        }
+
+        /// Leads epoch 2 with server 1 on link 1.
+        fn established() -> Self {
+            let mut l = Self::elected();
+            l.comes(1, 1);
+            l.agrees(1, z(1, 5), Some(1));
+            l.gets(1, Packet::Ack { zxid: z(2, 0) });
+            assert_eq!(l.peer.role(), Role::Leading { epoch: 2 });
+            l.out.clear();
+            l
+        }
+
+        fn sent(&mut self, to: u64) -> Vec<Packet> {
+            let (sent, rest) = std::mem::take(&mut self.out)
+                .into_iter()
+                .partition(|effect| matches!(effect, Out::Send { link, .. } if *link == Link(to)));
+            self.out = rest;
+            let sent: Vec<Out> = sent;
+            sent.into_iter().map(|effect| if let Out::Send { packet, .. } = effect { packet } else { unreachable!() }).collect()
+        }
+
+        fn why(&self, of: u64) -> Option<Why> {
+            self.out.iter().find_map(|effect| match effect {
+                Out::HangUp { link, why } if *link == Link(of) => Some(*why),
+                _ => None,
+            })
+        }
+    }
+
+    fn new_leader(epoch: u32) -> Packet {
+        Packet::NewLeader { epoch, config: Some(b"version=0".as_slice().into()) }
+    }
+
+    #[test]
+    fn nothing_is_said_of_an_epoch_before_it_is_promised() {
+        let mut l = Leader::elected();
+        l.held = Some(Vec::new());
+        l.comes(1, 7);
+        let promise = Write::Promise { accepted: 8, current: 1 };
+        assert_eq!(l.out, [Out::Store { token: Token(1), write: promise }]);
+        l.release();
+        assert_eq!(l.sent(1), [Packet::LeaderInfo { epoch: 8 }]);
+    }
+
+    #[test]
+    fn the_history_is_committed_by_acknowledging_the_leader() {
+        let mut l = Leader::elected();
+        l.comes(1, 1);
+        l.agrees(1, z(1, 5), Some(1));
+        assert_eq!(l.sent(1), [Packet::LeaderInfo { epoch: 2 }, Packet::Diff { to: z(1, 5) }, new_leader(2)]);
+        assert_eq!(l.peer.delivered(), z(1, 2));
+        l.gets(1, Packet::Ack { zxid: z(2, 0) });
+        let rest = [
+            Out::Deliver { up_to: z(1, 5) },
+            Out::Send { link: Link(1), packet: Packet::UpToDate },
+            Out::Became(Role::Leading { epoch: 2 }),
+        ];
+        l.out.retain(|effect| !matches!(effect, Out::Notify { .. } | Out::Store { .. }));
+        assert_eq!(l.out, rest);
+    }
+
+    #[test]
+    fn whoever_is_newer_ends_a_leadership_before_a_quorum_has_agreed_and_follows_after() {
+        let mut l = Leader::elected();
+        l.comes(1, 1);
+        l.agrees(1, z(1, 6), Some(1));
+        assert_eq!(l.why(1), Some("a voter has a newer history"));
+
+        let mut l = Leader::elected();
+        l.comes(1, 1);
+        l.agrees(1, z(1, 6), None);
+        assert!(l.why(1).is_none() && l.peer.role() == Role::Looking, "not counted, not held against it");
+        l.comes(2, 1);
+        l.agrees(2, z(1, 5), Some(1));
+        assert_eq!(l.sent(1).last(), Some(&new_leader(2)));
+
+        let mut l = Leader::established();
+        l.comes(2, 1);
+        l.agrees(2, z(1, 6), Some(1));
+        assert_eq!(l.sent(2)[1], Packet::Trunc { to: z(1, 5) });
+    }
+
+    #[test]
+    fn a_voter_bound_to_a_newer_epoch_ends_a_leadership_and_the_next_epoch_is_newer() {
+        let mut l = Leader::established();
+        l.comes(2, 9);
+        assert_eq!(l.why(1), Some("a voter has accepted a newer epoch"));
+        assert_eq!(l.peer.role(), Role::Looking);
+        l.out.clear();
+        let vote = Some(Vote { epoch: 2, zxid: z(1, 5), leader: ServerId(3) });
+        let notification = Notification { standing: Standing::Looking, vote, round: 2, config: None };
+        l.step(In::Notification { from: ServerId(1), notification });
+        l.time(1000);
+        l.comes(11, 2);
+        assert_eq!(l.sent(11), [Packet::LeaderInfo { epoch: 10 }]);
+    }
+
+    #[test]
+    fn a_quorum_commits_in_order_and_only_what_is_durable_here_is_delivered() {
+        let mut l = Leader::established();
+        l.held = Some(Vec::new());
+        l.step(In::Propose(records(2, 1..=3)));
+        assert_eq!(l.sent(1).len(), 3);
+        l.gets(1, Packet::Ack { zxid: z(2, 1) });
+        l.gets(1, Packet::Ack { zxid: z(2, 2) });
+        assert_eq!(l.sent(1), [], "the leader's own acknowledgement is a write that has ended");
+        l.release();
+        assert_eq!(l.sent(1), [Packet::Commit { zxid: z(2, 1) }, Packet::Commit { zxid: z(2, 2) }]);
+        assert_eq!((l.peer.committed(), l.peer.delivered()), (z(2, 2), z(2, 2)));
+
+        // Two followers are a quorum without the leader's disk.
+        l.comes(2, 1);
+        l.agrees(2, z(1, 5), Some(1));
+        let stream = l.sent(2);
+        let blob = || vec![1; 10].into();
+        let open = Packet::Proposal { zxid: z(2, 3), blob: blob() };
+        assert_eq!(
+            stream[stream.len() - 4..],
+            [Packet::Proposal { zxid: z(2, 2), blob: blob() }, Packet::Commit { zxid: z(2, 2) }, open, new_leader(2)]
+        );
+        l.held = Some(Vec::new());
+        l.step(In::Propose(records(2, 4..=4)));
+        l.gets(1, Packet::Ack { zxid: z(2, 3) });
+        l.gets(1, Packet::Ack { zxid: z(2, 4) });
+        assert_eq!(l.sent(2).last(), Some(&Packet::Commit { zxid: z(2, 3) }));
+        l.gets(2, Packet::Ack { zxid: z(2, 0) });
+        l.gets(2, Packet::Ack { zxid: z(2, 3) });
+        l.gets(2, Packet::Ack { zxid: z(2, 4) });
+        assert_eq!((l.peer.committed(), l.peer.delivered()), (z(2, 4), z(2, 3)));
+    }
+
+    #[test]
+    fn an_observer_gets_history_as_everybody_and_is_then_informed() {
+        let mut l = Leader::established();
+        l.step(In::Propose(records(2, 1..=1)));
+        l.comes(4, 0);
+        l.agrees(4, z(1, 5), None);
+        assert_eq!(l.sent(4), [Packet::LeaderInfo { epoch: 2 }, Packet::Diff { to: z(1, 5) }, new_leader(2)]);
+        l.gets(4, Packet::Ack { zxid: z(2, 0) });
+        l.gets(4, Packet::Ack { zxid: z(2, 1) });
+        assert_eq!(l.peer.committed(), z(1, 5), "it does not count");
+        l.gets(1, Packet::Ack { zxid: z(2, 1) });
+        assert_eq!(l.sent(4), [Packet::UpToDate, Packet::Inform { zxid: z(2, 1), blob: vec![1; 10].into() }]);
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_read_becomes_the_state_before_the_stream_has_begun_only() {
+        let mut l = Leader::established();
+        l.comes(2, 1);
+        l.agrees(2, z(1, 3), Some(1));
+        let read = Out::Read { link: Link(2), after: z(1, 3), to: z(1, 5) };
+        assert!(l.out.contains(&read));
+        l.step(In::History { link: Link(2), records: None });
+        assert!(l.out.contains(&Out::SendState { link: Link(2) }));
+        l.step(In::StateSent { link: Link(2), at: z(1, 4) });
+        l.step(In::History { link: Link(2), records: Some(records(1, 5..=5)) });
+        let blob = vec![1; 10].into();
+        let told = [
+            Packet::LeaderInfo { epoch: 2 },
+            Packet::Proposal { zxid: z(1, 5), blob },
+            Packet::Commit { zxid: z(1, 5) },
+            new_leader(2),
+        ];
+        assert_eq!(l.sent(2), told);
+
+        l.comes(12, 1);
+        l.agrees(12, z(1, 3), None);
+        l.step(In::History { link: Link(12), records: Some(records(1, 4..=4)) });
+        l.step(In::History { link: Link(12), records: None });
+        assert_eq!(l.why(12), Some("the log does not reach back far enough"));
+        assert_eq!(l.why(2), Some("the same server has connected anew"));
+        l.step(In::History { link: Link(12), records: None });
+        l.step(In::StateSent { link: Link(12), at: z(1, 4) });
+    }
+
+    #[test]
+    fn hostile_packets_end_a_link_and_nothing_else() {
+        let stray = Some("it sent what does not belong here");
+        let info = |server: u8, accepted, config_version| {
+            Packet::Info(LearnerInfo { server: Some(ServerId(server)), accepted, config_version, is_observer: false })
+        };
+        for (packet, why) in [
+            (Packet::UpToDate, stray),
+            (Packet::Ack { zxid: z(2, 1) }, stray),
+            (info(9, 0, 5), Some("it knows a newer configuration")),
+            (info(3, 0, 0), Some("it cannot be who it says")),
+            (info(2, u32::MAX, 0), Some("it cannot be who it says")),
+            (info(9, 5, 0), Some("its epoch is newer")),
+        ] {
+            let mut l = Leader::established();
+            l.step(In::Accepted { link: Link(50) });
+            l.gets(50, packet);
+            assert_eq!((l.why(50), l.peer.role()), (why, Role::Leading { epoch: 2 }));
+            l.gets(50, Packet::UpToDate);
+        }
+        for (packet, why) in [
+            (Packet::Ack { zxid: z(2, 2) }, Some("it acknowledged what it was not asked to")),
+            (Packet::Ack { zxid: z(2, 3) }, Some("it acknowledged what it was not asked to")),
+            (Packet::Ack { zxid: z(9, 1) }, Some("it acknowledged what it was not asked to")),
+            (Packet::Ack { zxid: z(1, 4) }, None),
+            (Packet::Ack { zxid: z(2, 0) }, None),
+            (Packet::AckEpoch { last: z(1, 5), current: Some(1) }, stray),
+            (Packet::Sync, stray),
+        ] {
+            let mut l = Leader::established();
+            l.step(In::Propose(records(2, 1..=2)));
+            l.gets(1, packet);
+            assert_eq!((l.why(1), l.peer.committed()), (why, z(1, 5)));
+        }
+    }
+
+    #[test]
+    fn what_the_crafts_above_are_told() {
+        let mut l = Leader::established();
+        let touched = vec![(SessionId(9), 4000)];
+        l.gets(1, Packet::Ping { zxid: z(1, 5), touched: vec![] });
+        l.gets(1, Packet::Ping { zxid: z(1, 5), touched: touched.clone() });
+        let packet = Packet::Ping { zxid: z(1, 5), touched };
+        assert_eq!(l.out, [Out::Upward { link: Link(1), packet }]);
+    }
+
+    #[test]
+    fn a_leader_that_hears_no_quorum_steps_down() {
+        let mut l = Leader::established();
+        l.time(3000);
+        l.gets(1, Packet::Ping { zxid: z(1, 5), touched: vec![] });
+        l.time(8000);
+        assert_eq!(l.peer.role(), Role::Leading { epoch: 2 });
+        assert!(l.sent(1).contains(&Packet::Ping { zxid: z(2, 0), touched: vec![] }));
+        l.time(9500);
+        assert_eq!(l.peer.role(), Role::Looking);
+    }
+
+    #[test]
+    fn slow_disks_are_not_waited_for() {
+        let mut l = Leader::established();
+        l.held = Some(Vec::new());
+        l.step(In::Propose(records(2, 1..=1)));
+        for at in 1..=6 {
+            l.time(at * 1000);
+            l.gets(1, Packet::Ping { zxid: z(1, 5), touched: vec![] });
+        }
+        assert_eq!(l.why(1), Some("this server's own disk is too slow"));
+
+        let mut l = Leader::established();
+        l.step(In::Propose(records(2, 1..=1)));
+        for at in 1..=6 {
+            l.time(at * 1000);
+            l.gets(1, Packet::Ping { zxid: z(1, 5), touched: vec![] });
+        }
+        assert_eq!(l.why(1), Some("it owes an acknowledgement for too long"));
+    }
+
+    #[test]
+    fn it_makes_way_when_told_to_and_when_the_zxids_come_to_an_end() {
+        let mut l = Leader::established();
+        l.step(In::Propose(records(2, 1..=1)));
+        l.step(In::Leave);
+        assert_eq!(l.peer.role(), Role::Leading { epoch: 2 });
+        l.gets(1, Packet::Ack { zxid: z(2, 1) });
+        assert_eq!(l.why(1), Some("the leader hands over"));
+        l.out.clear();
+        l.time(20_000);
+        assert!(l.out.is_empty(), "it votes no more: {:?}", l.out);
+
+        let mut l = Leader::established();
+        l.peer.set_limits(1000, 2);
+        l.step(In::Propose(records(2, 1..=2)));
+        l.gets(1, Packet::Ack { zxid: z(2, 1) });
+        assert_eq!(l.why(1), None);
+        l.gets(1, Packet::Ack { zxid: z(2, 2) });
+        assert_eq!(l.why(1), Some("the epoch's zxids come to an end"));
+        assert_eq!(l.sent(1).last(), Some(&Packet::Commit { zxid: z(2, 2) }));
+    }
+
+    #[test]
+    fn nobody_comes_and_the_leadership_ends() {
+        let mut l = Leader::elected();
+        l.step(In::Accepted { link: Link(50) });
+        l.time(10_000);
+        assert_eq!(l.why(50), None);
+        l.time(11_500);
+        assert_eq!(l.why(50), Some("no quorum came in time"));
+    }
+
+    #[test]
+    fn early_learners_wait_until_it_is_known_who_leads() {
+        let mut l = Leader::new(&[1, 2, 3]);
+        l.comes(1, 1);
+        assert_eq!(l.why(1), None);
+        l.step(In::Accepted { link: Link(50) });
+        l.gets(50, Packet::UpToDate);
+        assert_eq!(l.why(50), Some("it sent what does not belong here"));
+        let vote = Some(Vote { epoch: 1, zxid: z(1, 5), leader: ServerId(3) });
+        let notification = Notification { standing: Standing::Looking, vote, round: 1, config: None };
+        l.step(In::Notification { from: ServerId(1), notification });
+        l.time(200);
+        assert_eq!(l.sent(1), [Packet::LeaderInfo { epoch: 2 }]);
+    }
+
+    #[test]
+    fn alone_it_leads_by_itself() {
+        let mut l = Leader::new(&[3]);
+        l.time(1000);
+        assert_eq!((l.peer.role(), l.peer.delivered()), (Role::Leading { epoch: 2 }, z(1, 5)));
+        l.step(In::Propose(records(2, 1..=2)));
+        assert_eq!(l.peer.delivered(), z(2, 2));
+        l.step(In::Leave);
+        assert_eq!(l.peer.role(), Role::Looking);
+    }
+}
