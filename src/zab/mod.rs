@@ -11,8 +11,9 @@
 //! - [`In::Time`] comes at [`Peer::deadline`], or as soon after it as can be.
 //! - After [`In::Leave`] nothing is proposed any more.
 //!
-//! A zxid whose counter is 0 names no transaction: foreign leaders and learners use it as a mark ("synchronised in this epoch"). It never
-//! stands in a record, a cut or a delivered mark here.
+//! A zxid whose counter is 0 names no transaction: foreign leaders and learners use it as a mark ("synchronised in this epoch"). It stands
+//! in no record. Only a foreign leader's state may stand at one; until there are transactions after it, it is the end of the log, and the
+//! delivered mark.
 //!
 //! Invariants kept here, asserted inside and checked again from outside by the simulator (numbers of the house):
 //!
@@ -256,7 +257,8 @@ pub enum Out {
         up_to: Zxid,
     },
     /// What this server is from now on. Where it is [`Role::Looking`], what is logged beyond the delivered mark belongs to nobody until a
-    /// leader says so: ledgers go back to that mark.
+    /// leader says so: ledgers go back to that mark, or to an installed state that stands beyond it (whose leader was lost before it said
+    /// that it was agreed; no client is served from it).
     Became(Role),
     /// A packet of the crafts above (requests, sessions, sync, pings' touches) came from a link whose other end is in good standing.
     Upward {
