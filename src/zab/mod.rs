@@ -8,7 +8,11 @@
 //!   fails ends the process. Nothing is answered early, nothing is answered twice, the answers come in the order of the writes.
 //! - A link is a connection of the quorum port with a number of its own, never used again. What comes from a link that was given up
 //!   ([`Out::HangUp`]) or has broken ([`In::LinkDown`]) is not handed in any more.
-//! - [`In::Time`] comes every half tick at the latest.
+//! - [`In::Time`] comes at [`Peer::deadline`], or as soon after it as can be.
+//! - After [`In::Leave`] nothing is proposed any more.
+//!
+//! A zxid whose counter is 0 names no transaction: foreign leaders and learners use it as a mark ("synchronised in this epoch"). It never
+//! stands in a record, a cut or a delivered mark here.
 //!
 //! Invariants kept here, asserted inside and checked again from outside by the simulator (numbers of the house):
 //!
@@ -17,9 +21,13 @@
 //! 4. Nothing at or below the delivered mark is ever cut.
 //! 10. A promise is durable before it is spoken.
 
+mod peer;
+
 use std::sync::Arc;
 
-use crate::ground::ids::{ServerId, Zxid};
+pub use self::peer::Peer;
+
+use crate::ground::ids::{ServerId, SessionId, Zxid};
 use crate::proto::packet::{Blob, Packet};
 use crate::proto::vote::Notification;
 
@@ -107,6 +115,13 @@ pub enum In {
         /// It.
         packet: Packet,
     },
+    /// Packets came, one after the other: as that many [`In::Packet`], but what they lead to is written to the log at once.
+    Train {
+        /// From where.
+        link: Link,
+        /// They.
+        packets: Vec<Packet>,
+    },
     /// A link has broken.
     LinkDown {
         /// Which.
@@ -116,15 +131,16 @@ pub enum In {
     Stored(Token),
     /// A leader's own transactions, made by its ledger: consecutive zxids of its epoch. Only while [`Role::Leading`].
     Propose(Vec<Record>),
-    /// What [`Out::Read`] asked for: transactions that follow one another without a gap from the one asked for, in the order of the log.
-    /// `None` where the log does not reach back that far, or a piece of it cannot be read: the learner gets the state whole.
+    /// What [`Out::Read`] asked for: transactions that follow one another without a gap from the one asked for, in the order of the log; one
+    /// at least. The rest is asked for again, so the answer may wait until the link has room. `None` where the log does not reach back that
+    /// far, or a piece of it cannot be read: the learner gets the state whole.
     History {
         /// For which learner.
         link: Link,
         /// The next piece.
         records: Option<Vec<Record>>,
     },
-    /// The state that [`Out::SendState`] asked for has been sent whole; it stands at `at`.
+    /// The state that [`Out::SendState`] asked for has been sent whole, after [`Packet::Snap`] with this zxid; the log has all that follows it.
     StateSent {
         /// To which learner.
         link: Link,
@@ -136,7 +152,9 @@ pub enum In {
         /// From where.
         link: Link,
     },
-    /// The server is to stop: a leader makes way for another in good order.
+    /// Sessions that clients were heard in since the last time, and their time-outs in ms: for the leader's next ping.
+    Touched(Vec<(SessionId, i32)>),
+    /// The server is to stop: a leader makes way for another in good order; whoever it is, it ends up [`Role::Looking`] and stays there.
     Leave,
 }
 
@@ -157,11 +175,19 @@ pub enum Write {
         /// The last transaction that stays; it is in the log.
         to: Zxid,
     },
-    /// The state that came from a link takes the place of everything there is.
+    /// The state that came from a link takes the place of everything there is, and `tail` is the log that follows it: both or neither, for
+    /// a crash between them could lose what was acknowledged. `at` may lie below the delivered mark, `at` with the tail never does; the
+    /// delivered mark, told again at once when this is durable, says how much of the tail is to be shown.
     Install {
-        /// The last transaction in it.
+        /// The link.
+        link: Link,
+        /// The last transaction in the state.
         at: Zxid,
+        /// The transactions after it, as far as they are needed so that nothing is lost.
+        tail: Vec<Record>,
     },
+    /// The server has again all that it may have forgotten: from the next start on it is found unimpaired.
+    Restored,
 }
 
 /// What is to be done.
@@ -209,14 +235,15 @@ pub enum Out {
         /// The last one wanted.
         to: Zxid,
     },
-    /// The whole state is to be sent to a learner: at least what was delivered here when this was asked.
+    /// The whole state is to be sent to a learner: [`Packet::Snap`] with the state's own zxid, and the state. It may be any state of
+    /// delivered transactions from whose zxid on the log has all; the log keeps them until the link ends or the learner has them.
     SendState {
         /// To which learner.
         link: Link,
     },
     /// Everything up to this zxid is committed, and durable here: it may be shown.
     Deliver {
-        /// The mark, which never falls.
+        /// The mark, which never falls. The same mark comes again after [`Write::Install`].
         up_to: Zxid,
     },
     /// What this server is from now on. Where it is [`Role::Looking`], what is logged beyond the delivered mark belongs to nobody until a
@@ -232,18 +259,29 @@ pub enum Out {
 }
 
 /// What a server knows of itself when it starts: recovery found it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found {
     /// The newest epoch accepted.
     pub accepted: u32,
     /// The newest epoch whose history is this server's.
     pub current: u32,
-    /// End of the durable log.
-    pub last: Zxid,
+    /// Where the log begins: the last transaction before its first one. All that follows is in it.
+    pub base: Zxid,
+    /// For each epoch that has transactions in the log, the last of them, ascending. The first of an epoch has counter 1, unless `base`
+    /// is of the same epoch.
+    pub ends: Vec<Zxid>,
     /// Up to where it is known to be committed.
     pub delivered: Zxid,
-    /// It may have forgotten something that it acknowledged: it learns, and has no vote.
+    /// It may have forgotten something that it acknowledged: it learns, and has no vote until a leader has restored it.
     pub is_impaired: bool,
+}
+
+impl Found {
+    /// End of the durable log.
+    #[must_use]
+    pub fn last(&self) -> Zxid {
+        self.ends.last().copied().unwrap_or(self.base)
+    }
 }
 
 /// Who belongs to the ensemble; majority quorums.
