@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::chance::mix;
 use super::disk::{Dir, Disk, Op};
 use super::log::{Entry, Found, Log, State, UNFINISHED, erase, used};
 use super::papers::Cabinet;
 use crate::ground::ids::{ServerId, Zxid};
 use crate::ground::limits::BLOCK;
 use crate::storage::appender::Position;
-use crate::storage::papers::{self, Papers};
+use crate::storage::papers;
 use crate::storage::recovery::{Known, Recovery, Start};
 use crate::storage::segment::{SegmentHeader, SegmentStart, file_name, hex, number_of};
 use crate::storage::selection::{Begin, Extent, HEAD, Selection, superseded};
@@ -40,8 +39,6 @@ pub struct Boot {
     pub cabinet: Cabinet,
     /// The image.
     pub image: State,
-    /// Images there are, ascending.
-    pub images: Vec<Zxid>,
     /// Known committed.
     pub committed: Zxid,
     /// The server may have forgotten something.
@@ -123,8 +120,7 @@ pub fn boot(disk: &Disk, me: ServerId, segment_bytes: u64) -> Result<Boot, Strin
         let header = SegmentHeader::decode(extent.number, bytes(extent.number)).map_err(|error| line(&error))?;
         starts.insert(extent.number, header.start);
     }
-    let mut pool: VecDeque<u64> =
-        disk.names(Dir::Log).filter_map(|name| number_of(name.strip_prefix("used-")?)).collect();
+    let mut pool: VecDeque<u64> = disk.names(Dir::Log).filter_map(|name| number_of(name.strip_prefix("used-")?)).collect();
     for number in &selection.leftovers {
         ops.push_back(Op::Rename(Dir::Log, file_name(*number), used(*number)));
         pool.push_back(*number);
@@ -136,18 +132,16 @@ pub fn boot(disk: &Disk, me: ServerId, segment_bytes: u64) -> Result<Boot, Strin
         log: Log::new(me, segment_bytes, found),
         cabinet,
         image,
-        images: images.iter().map(|state| state.at).collect(),
         committed: plan.committed.max(image.at),
         is_impaired: disk.read(Dir::Log, IMPAIRED).is_some(),
     })
 }
 
 /// The images that are whole, ascending.
-fn images(disk: &Disk) -> Vec<State> {
+#[must_use]
+pub fn images(disk: &Disk) -> Vec<State> {
     let named = disk.names(Dir::Images).filter_map(|name| Some((name, Zxid(hex(name.strip_prefix("image.")?)?))));
-    named
-        .filter_map(|(name, at)| State::decode(disk.read(Dir::Images, name)?).filter(|state| state.at == at))
-        .collect()
+    named.filter_map(|(name, at)| State::decode(disk.read(Dir::Images, name)?).filter(|state| state.at == at)).collect()
 }
 
 /// Removes what a crash left half made.
@@ -168,16 +162,4 @@ fn in_use(selection: &Selection, position: &Position) -> Vec<Extent> {
     let begin = found.filter(|_| position.offset > BLOCK as u64);
     let begin = begin.or_else(|| (position.sequence > 1).then_some(Begin { after: position.last, sequence: position.sequence }));
     before.chain([Extent { number: active, begin, bytes: position.segment.size }]).collect()
-}
-
-/// What is promised by papers that were read, for whoever checks.
-#[must_use]
-pub fn promised(papers: &Papers) -> (u32, u32) {
-    (papers.promise.said.accepted, papers.promise.said.current)
-}
-
-/// A number that differs for each use of a file.
-#[must_use]
-pub const fn salt(seed: u64, server: ServerId, use_of: u64) -> u64 {
-    mix(seed ^ mix(use_of ^ ((server.0 as u64) << 56)))
 }

@@ -24,9 +24,9 @@ impl Chance {
     /// The stream of `seed` for one purpose: a name, and a number where several share it.
     #[must_use]
     pub fn new(seed: u64, purpose: &str, number: u64) -> Self {
-        let name = purpose.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let name = purpose
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         let mut from = mix(seed) ^ mix(name.wrapping_add(mix(number.wrapping_add(1))));
         Self { state: [split(&mut from), split(&mut from), split(&mut from), split(&mut from)] }
     }

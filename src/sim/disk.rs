@@ -37,6 +37,20 @@ pub enum Op {
 }
 
 impl Op {
+    /// What it is and to what, in a few words.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Create(_, name) => format!("create {name}"),
+            Self::Write(_, name, at, bytes) => format!("write {name} at {at}, {} bytes", bytes.len()),
+            Self::Sync(_, name) => format!("sync {name}"),
+            Self::SyncRange(_, name, at, len) => format!("sync {name} at {at}, {len} bytes"),
+            Self::SyncNames(dir) => format!("sync names of {dir:?}"),
+            Self::Rename(_, from, to) => format!("rename {from} to {to}"),
+            Self::Remove(_, name) => format!("remove {name}"),
+        }
+    }
+
     /// Whether the device has to answer before the program goes on.
     #[must_use]
     pub const fn waits(&self) -> bool {
@@ -296,12 +310,6 @@ impl Disk {
         let mut worst = self.clone();
         worst.lose(Left::Nothing, &mut Chance::new(0, "worst", 0));
         worst
-    }
-
-    /// Bytes that are held, for the account of memory.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.files.iter().map(|file| file.live.len()).sum()
     }
 
     /// A number that two disks of different contents do not share.

@@ -103,7 +103,7 @@ impl State {
 }
 
 /// The log.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Log {
     server: ServerId,
     appender: Appender,
@@ -344,12 +344,19 @@ impl Log {
     /// while there are too few of them.
     #[must_use]
     pub fn plan_restart(&self, state: State, tail: &[Entry]) -> Option<(Self, VecDeque<Op>)> {
-        let mut new = self.clone();
-        let start = new.spares.pop_front()?;
-        new.segments = vec![Extent { number: start.number, begin: None, bytes: start.size }];
-        new.entries.clear();
-        new.base = (state.count, state.at);
-        new.appender = Appender::new(Position::new_log(start), state.at);
+        let mut spares = self.spares.clone();
+        let start = spares.pop_front()?;
+        let mut new = Self {
+            server: self.server,
+            appender: Appender::new(Position::new_log(start), state.at),
+            segments: vec![Extent { number: start.number, begin: None, bytes: start.size }],
+            starts: BTreeMap::new(),
+            spares,
+            pool: VecDeque::new(),
+            entries: VecDeque::new(),
+            base: (state.count, state.at),
+            segment_bytes: self.segment_bytes,
+        };
         let mut ops = VecDeque::new();
         let mut sequences = Vec::new();
         let mut rest = tail;
@@ -430,7 +437,8 @@ pub fn used(number: u64) -> String {
 /// Zeros over a part of a segment, durable.
 #[must_use]
 pub fn erase(range: &crate::storage::recovery::EraseRange) -> [Op; 2] {
-    let (at, len) = (usize::try_from(range.offset).expect("a place in a file"), usize::try_from(range.len).expect("a part of a file"));
+    let (at, len) =
+        (usize::try_from(range.offset).expect("a place in a file"), usize::try_from(range.len).expect("a part of a file"));
     let name = file_name(range.segment);
     [Op::Write(Dir::Log, name.clone(), at, Rc::from(vec![0; len])), Op::Sync(Dir::Log, name)]
 }

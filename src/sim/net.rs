@@ -302,7 +302,8 @@ impl Net {
     /// Links of a server with the ends it uses.
     #[must_use]
     pub fn links_of(&self, node: usize) -> Vec<(u64, End)> {
-        let ends = |conn: &Conn| [End::Learner, End::Leader].into_iter().find(|end| conn.node(*end) == node && conn.is_open(*end));
+        let ends =
+            |conn: &Conn| [End::Learner, End::Leader].into_iter().find(|end| conn.node(*end) == node && conn.is_open(*end));
         self.conns.iter().filter_map(|(link, conn)| Some((*link, ends(conn)?))).collect()
     }
 
