@@ -21,11 +21,20 @@
 //! 4. Nothing at or below the delivered mark is ever cut.
 //! 10. A promise is durable before it is spoken.
 
+mod books;
+mod discovery;
+mod election;
+mod following;
+mod history;
+mod leading;
 mod peer;
+mod progress;
+mod quorum;
+mod sync;
 
 use std::sync::Arc;
 
-pub use self::peer::Peer;
+pub use self::peer::{Learner, Peer};
 
 use crate::ground::ids::{ServerId, SessionId, Zxid};
 use crate::proto::packet::{Blob, Packet};

@@ -1,0 +1,463 @@
+//! Leading: from being elected to handing over. Epoch, learners' logs, then broadcast: proposals, a quorum's acknowledgements, commits.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::ground::ids::{ServerId, Zxid};
+use crate::ground::time::Millis;
+use crate::proto::packet::{LearnerInfo, Packet};
+
+use super::books::Books;
+use super::discovery::{Discovery, EPOCH_MAX, is_newer};
+use super::following::Why;
+use super::history::History;
+use super::progress::{Progress, Stage};
+use super::sync::Streams;
+use super::{Link, Out, Record};
+
+/// Links of learners that are served at once, in whatever stage.
+pub const LEARNERS_MAX: usize = 1024;
+
+/// What a leader is at.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Phase {
+    /// A quorum is to tell what epochs it has accepted.
+    Gathering,
+    /// The new epoch is being promised here.
+    Promising,
+    /// A quorum is to accept it.
+    Agreeing,
+    /// A quorum is to hold this server's history.
+    Syncing,
+    /// The epoch stands.
+    Serving,
+}
+
+/// A leader.
+#[derive(Debug)]
+pub struct Leading {
+    phase: Phase,
+    since: Millis,
+    discovery: Discovery,
+    epoch: u32,
+    /// The history that the epoch begins with: the epoch joined before, and the end of the log.
+    initial: (u32, Zxid),
+    learners: BTreeMap<Link, Progress>,
+    /// Ends of what was proposed at once, and when; as far back as a learner owes an acknowledgement.
+    proposed: VecDeque<(Zxid, Millis)>,
+    /// Since when this server has wanted to make way.
+    leaving: Option<Millis>,
+    /// The newest epoch that a voter said it had accepted.
+    heard_epoch: u32,
+    half_ticks: u64,
+}
+
+impl Leading {
+    /// Elected. `links` are learners that came before this server knew; `heard_epoch` was accepted by somebody and is not to be used.
+    pub fn new(now: Millis, books: &mut Books, links: BTreeMap<Link, Progress>, heard_epoch: u32, out: &mut Vec<Out>) -> Self {
+        assert!(books.has_vote() && books.is_idle(), "a leader has a vote, and a settled log");
+        let mut leading = Self {
+            phase: Phase::Gathering,
+            since: now,
+            discovery: Discovery::new(books.me, books.quorum.clone(), books.accepted().max(heard_epoch).min(EPOCH_MAX)),
+            epoch: 0,
+            initial: (books.current(), books.history.last()),
+            learners: BTreeMap::new(),
+            proposed: VecDeque::new(),
+            leaving: None,
+            heard_epoch,
+            half_ticks: 0,
+        };
+        for (link, mut learner) in links {
+            (learner.heard, learner.since) = (now, now);
+            let info = learner.info.take();
+            leading.learners.insert(link, learner);
+            if let Some(info) = info {
+                // Whoever was before its time may be wrong about it, which ends its link, not the leadership.
+                if leading.register(now, link, info, books, out).is_err() {
+                    leading.drop_learner(link, "its epoch is newer", out);
+                }
+            }
+        }
+        leading
+    }
+
+    /// Its epoch, once a quorum serves it.
+    #[must_use]
+    pub fn served_epoch(&self) -> Option<u32> {
+        (self.phase == Phase::Serving).then_some(self.epoch)
+    }
+
+    /// The newest epoch that a voter said it had accepted: the next epoch is to be newer.
+    #[must_use]
+    pub const fn heard_epoch(&self) -> u32 {
+        self.heard_epoch
+    }
+
+    /// The learners.
+    pub fn learners(&self) -> impl Iterator<Item = (Link, &Progress)> {
+        self.learners.iter().map(|(link, learner)| (*link, learner))
+    }
+
+    /// Gives up all links.
+    pub fn close(self, why: Why, out: &mut Vec<Out>) {
+        out.extend(self.learners.into_keys().map(|link| Out::HangUp { link, why }));
+    }
+
+    /// The end of what is committed, or will be when the epoch stands.
+    fn agreed(&self, books: &Books) -> Zxid {
+        if self.phase == Phase::Serving { books.committed } else { self.initial.1 }
+    }
+
+    fn drop_learner(&mut self, link: Link, why: Why, out: &mut Vec<Out>) {
+        if self.learners.remove(&link).is_some() {
+            out.push(Out::HangUp { link, why });
+        }
+    }
+
+    /// A learner has connected.
+    pub fn accepted(&mut self, now: Millis, link: Link, out: &mut Vec<Out>) {
+        if self.learners.len() >= LEARNERS_MAX {
+            out.push(Out::HangUp { link, why: "too many learners" });
+            return;
+        }
+        self.learners.insert(link, Progress::new(now));
+    }
+
+    /// A learner's link has broken.
+    pub fn link_down(&mut self, link: Link) {
+        self.learners.remove(&link);
+    }
+
+    /// A learner introduces itself. An error ends this leadership.
+    fn register(&mut self, now: Millis, link: Link, info: LearnerInfo, books: &Books, out: &mut Vec<Out>) -> Result<(), Why> {
+        let is_voter = !info.is_observer && info.server.is_some_and(|server| books.quorum.has(server));
+        if info.config_version > books.members.version {
+            self.drop_learner(link, "it knows a newer configuration", out);
+            return Ok(());
+        }
+        if info.accepted >= EPOCH_MAX || info.server == Some(books.me) {
+            self.drop_learner(link, "it cannot be who it says", out);
+            return Ok(());
+        }
+        if is_voter {
+            self.heard_epoch = self.heard_epoch.max(info.accepted);
+        }
+        if self.discovery.is_fixed() && info.accepted > self.discovery.epoch() {
+            if is_voter {
+                // It has promised never to follow an epoch so old, and would be lost to the ensemble.
+                return Err("a voter has accepted a newer epoch");
+            }
+            self.drop_learner(link, "its epoch is newer", out);
+            return Ok(());
+        }
+        let older = self
+            .learners
+            .iter()
+            .find(|(other, learner)| **other != link && info.server.is_some() && learner.server() == info.server);
+        if let Some(older) = older.map(|(other, _)| *other) {
+            self.drop_learner(older, "the same server has connected anew", out);
+        }
+        let learner = self.learners.get_mut(&link).expect("a learner that speaks is known");
+        learner.info = Some(info);
+        learner.is_voter = is_voter;
+        learner.enter(Stage::Registered, now);
+        self.discovery.connect(info.server.filter(|_| is_voter), info.accepted);
+        if self.phase >= Phase::Agreeing {
+            self.tell_epoch(now, link, out);
+        }
+        Ok(())
+    }
+
+    fn tell_epoch(&mut self, now: Millis, link: Link, out: &mut Vec<Out>) {
+        if let Some(learner) = self.learners.get_mut(&link).filter(|learner| learner.stage == Stage::Registered) {
+            learner.enter(Stage::Told, now);
+            out.push(Out::Send { link, packet: Packet::LeaderInfo { epoch: self.epoch } });
+        }
+    }
+
+    /// A packet came from a learner. An error ends this leadership.
+    pub fn packet(&mut self, now: Millis, link: Link, packet: Packet, books: &Books, out: &mut Vec<Out>) -> Result<(), Why> {
+        let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
+        learner.heard = now;
+        match (packet, learner.stage) {
+            (Packet::Info(info), Stage::Fresh) => return self.register(now, link, info, books, out),
+            (Packet::AckEpoch { last, current }, Stage::Told) => return self.ack_epoch(now, link, last, current, books, out),
+            (Packet::Ack { zxid }, Stage::Attached) if zxid == Zxid::new(self.epoch, 0) => {
+                learner.enter(Stage::Synced, now);
+                self.welcome(now, link, out);
+            }
+            (Packet::Ack { zxid }, Stage::Attached | Stage::Synced | Stage::UpToDate) => self.ack(link, zxid, books, out),
+            (Packet::Ping { touched, zxid }, Stage::Synced | Stage::UpToDate) => {
+                if !touched.is_empty() && learner.stage == Stage::UpToDate {
+                    out.push(Out::Upward { link, packet: Packet::Ping { zxid, touched } });
+                }
+            }
+            (packet @ (Packet::Request(_) | Packet::Revalidate { .. }), Stage::UpToDate) => {
+                out.push(Out::Upward { link, packet })
+            }
+            _ => self.drop_learner(link, "it sent what does not belong here", out),
+        }
+        Ok(())
+    }
+
+    fn ack_epoch(
+        &mut self,
+        now: Millis,
+        link: Link,
+        last: Zxid,
+        current: Option<u32>,
+        books: &Books,
+        out: &mut Vec<Out>,
+    ) -> Result<(), Why> {
+        let learner = self.learners.get_mut(&link).expect("a learner that speaks is known");
+        if self.phase < Phase::Syncing
+            && let Some(current) = current
+        {
+            // Once a quorum has accepted the epoch, nothing that this server lacks can be committed any more; before, it can.
+            if is_newer((current, last), self.initial) {
+                if learner.is_voter {
+                    return Err("a voter has a newer history");
+                }
+                self.drop_learner(link, "its history is newer", out);
+                return Ok(());
+            }
+            if let Some(voter) = learner.server().filter(|_| learner.is_voter) {
+                self.discovery.agree(voter);
+            }
+        }
+        learner.enter(Stage::Agreed { last }, now);
+        if self.phase >= Phase::Syncing {
+            self.open(now, link, books, out);
+        }
+        Ok(())
+    }
+
+    /// Begins to synchronise a learner.
+    fn open(&mut self, now: Millis, link: Link, books: &Books, out: &mut Vec<Out>) {
+        let streams = Streams { books, epoch: self.epoch, agreed: self.agreed(books), now };
+        if let Some(learner) = self.learners.get_mut(&link)
+            && let Stage::Agreed { last } = learner.stage
+        {
+            streams.open(link, learner, last, out);
+        }
+    }
+
+    /// A piece of the log has been read for a learner.
+    pub fn read(&mut self, now: Millis, link: Link, piece: Option<Vec<Record>>, books: &Books, out: &mut Vec<Out>) {
+        let streams = Streams { books, epoch: self.epoch, agreed: self.agreed(books), now };
+        if let Some(learner) = self.learners.get_mut(&link)
+            && let Err(why) = streams.read(link, learner, piece, out)
+        {
+            self.drop_learner(link, why, out);
+        }
+    }
+
+    /// The state has been sent to a learner.
+    pub fn copied(&mut self, now: Millis, link: Link, at: Zxid, books: &Books, out: &mut Vec<Out>) {
+        let streams = Streams { books, epoch: self.epoch, agreed: self.agreed(books), now };
+        if let Some(learner) = self.learners.get_mut(&link)
+            && let Err(why) = streams.copied(link, learner, at, out)
+        {
+            self.drop_learner(link, why, out);
+        }
+    }
+
+    /// Lets a learner serve that has acknowledged the new leader, if the epoch stands.
+    fn welcome(&mut self, now: Millis, link: Link, out: &mut Vec<Out>) {
+        if let Some(learner) = self.learners.get_mut(&link).filter(|learner| learner.stage == Stage::Synced)
+            && self.phase == Phase::Serving
+        {
+            learner.enter(Stage::UpToDate, now);
+            learner.heard = now;
+            out.push(Out::Send { link, packet: Packet::UpToDate });
+        }
+    }
+
+    /// A learner has logged a transaction. It acknowledges each, in their order.
+    fn ack(&mut self, link: Link, zxid: Zxid, books: &Books, out: &mut Vec<Out>) {
+        let learner = self.learners.get_mut(&link).expect("a learner that speaks is known");
+        if zxid.counter() == 0 || zxid <= learner.acked || learner.is_observer() {
+            return;
+        }
+        if History::follows(learner.acked, zxid) && books.history.has(zxid) {
+            learner.acked = zxid;
+        } else {
+            self.drop_learner(link, "it acknowledged what it was not asked to", out);
+        }
+    }
+
+    /// The ledger's transactions.
+    pub fn propose(&mut self, now: Millis, records: Vec<Record>, books: &mut Books, out: &mut Vec<Out>) {
+        assert!(self.phase == Phase::Serving, "only a leader proposes");
+        for record in records {
+            assert!(record.zxid.epoch() == self.epoch || cfg!(mutant = "m26"), "a leader proposes in its epoch");
+            for (link, _) in self.learners.iter().filter(|(_, learner)| learner.is_attached() && !learner.is_observer()) {
+                out.push(Out::Send { link: *link, packet: Packet::Proposal { zxid: record.zxid, blob: record.blob.clone() } });
+            }
+            books.append(record);
+        }
+        self.proposed.push_back((books.history.last(), now));
+    }
+
+    /// This server is to stop: it makes way once somebody is ready.
+    pub fn leave(&mut self, now: Millis) {
+        self.leaving.get_or_insert(now);
+    }
+
+    /// Servers, besides this one, that count: voters that have acknowledged the new leader.
+    fn synced(&self) -> impl Iterator<Item = (ServerId, &Progress)> {
+        let synced = self.learners.values().filter(|learner| learner.is_voter && learner.stage >= Stage::Synced);
+        synced.map(|learner| (learner.server().expect("a voter has a number"), learner))
+    }
+
+    /// Goes on where a write has ended or a word was spoken. An error ends this leadership.
+    pub fn settle(&mut self, now: Millis, books: &mut Books, out: &mut Vec<Out>) -> Result<(), Why> {
+        books.flush(out);
+        if self.phase == Phase::Gathering && self.discovery.is_fixed() {
+            self.epoch = self.discovery.epoch();
+            books.promise(self.epoch, books.current(), out);
+            self.enter(Phase::Promising, now);
+        }
+        if self.phase == Phase::Promising && books.accepted() == self.epoch {
+            self.enter(Phase::Agreeing, now);
+            self.discovery.agree(books.me);
+            for link in self.links() {
+                self.tell_epoch(now, link, out);
+            }
+        }
+        if self.phase == Phase::Agreeing && self.discovery.is_agreed() {
+            books.promise(self.epoch, self.epoch, out);
+            self.enter(Phase::Syncing, now);
+            for link in self.links() {
+                self.open(now, link, books, out);
+            }
+        }
+        if self.phase == Phase::Syncing && books.current() == self.epoch {
+            let me = std::iter::once(books.me);
+            if books.quorum.is_met(self.synced().map(|(server, _)| server).chain(me)) {
+                self.establish(now, books, out);
+            }
+        }
+        if self.phase == Phase::Serving {
+            self.commit(books, out);
+            books.deliver(out);
+            self.make_way(now, books)?;
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, phase: Phase, now: Millis) {
+        (self.phase, self.since) = (phase, now);
+    }
+
+    fn links(&self) -> Vec<Link> {
+        self.learners.keys().copied().collect()
+    }
+
+    /// A quorum holds the history of this epoch: all of it is committed.
+    fn establish(&mut self, now: Millis, books: &mut Books, out: &mut Vec<Out>) {
+        assert!(books.history.last() == self.initial.1, "nothing is proposed before the epoch stands");
+        books.committed = self.initial.1;
+        books.deliver(out);
+        self.enter(Phase::Serving, now);
+        for link in self.links() {
+            self.welcome(now, link, out);
+        }
+    }
+
+    /// Commits, in order, what a quorum has logged.
+    fn commit(&mut self, books: &mut Books, out: &mut Vec<Out>) {
+        let own = if cfg!(mutant = "m18") { books.history.last() } else { books.logged() };
+        let marks = self.synced().map(|(server, learner)| (server, learner.acked));
+        let Some(mark) = books.quorum.mark(marks.chain(std::iter::once((books.me, own)))) else { return };
+        if mark <= books.committed {
+            return;
+        }
+        let news = books.history.after(books.committed).expect("what is not committed is in memory");
+        for Record { zxid, blob } in news.take_while(|record| record.zxid <= mark) {
+            for (link, learner) in &self.learners {
+                let packet = if !learner.is_attached() && !cfg!(mutant = "m36") {
+                    continue;
+                } else if learner.is_observer() {
+                    Packet::Inform { zxid: *zxid, blob: blob.clone() }
+                } else {
+                    Packet::Commit { zxid: *zxid }
+                };
+                out.push(Out::Send { link: *link, packet });
+            }
+        }
+        books.committed = mark;
+        books.history.trim(mark);
+    }
+
+    /// Ends the leadership in good order, where it is to end.
+    fn make_way(&self, now: Millis, books: &Books) -> Result<(), Why> {
+        let last = books.history.last();
+        let is_quiet = books.committed == last && books.delivered() == last;
+        if !cfg!(mutant = "m26") && last.epoch() == self.epoch {
+            let counter = last.counter();
+            if counter >= books.epoch_length && is_quiet || counter >= u32::MAX - 1 {
+                return Err("the epoch's zxids come to an end");
+            }
+        }
+        let Some(since) = self.leaving else { return Ok(()) };
+        let is_ready = |learner: &Progress| learner.stage == Stage::UpToDate && learner.acked >= last;
+        let mut heirs = self.synced().filter(|(_, learner)| is_ready(learner));
+        let is_over = now.since(since) > books.times.sync_limit * books.times.tick;
+        let is_alone = books.quorum.is_met(std::iter::once(books.me));
+        if is_over || is_quiet && (is_alone || heirs.next().is_some()) { Err("the leader hands over") } else { Ok(()) }
+    }
+
+    /// Half a tick has passed. An error ends this leadership.
+    pub fn time(&mut self, now: Millis, books: &Books, out: &mut Vec<Out>) -> Result<(), Why> {
+        self.half_ticks += 1;
+        let tick = books.times.tick;
+        let (init, sync) = (books.times.init_limit * tick, books.times.sync_limit * tick);
+        if self.phase != Phase::Serving && now.since(self.since) > init {
+            return Err("no quorum came in time");
+        }
+        self.dismiss(now, init, sync, out);
+        if self.phase == Phase::Serving && self.half_ticks.is_multiple_of(2) {
+            let fresh = self.learners.values().filter(|learner| {
+                let limit = if learner.stage == Stage::UpToDate { sync } else { init + sync };
+                learner.is_voter && learner.stage >= Stage::Registered && now.since(learner.heard) <= limit
+            });
+            let fresh = fresh.filter_map(Progress::server).chain(std::iter::once(books.me));
+            if !books.quorum.is_met(fresh) {
+                return Err("no quorum is heard");
+            }
+        }
+        let zxid = books.history.last().max(Zxid::new(self.epoch, 0));
+        for (link, _) in self.learners.iter().filter(|(_, learner)| learner.is_attached()) {
+            out.push(Out::Send { link: *link, packet: Packet::Ping { zxid, touched: Vec::new() } });
+        }
+        Ok(())
+    }
+
+    /// Gives up learners that have been silent, or owe something, for too long.
+    fn dismiss(&mut self, now: Millis, init: u64, sync: u64, out: &mut Vec<Out>) {
+        let owing = self.learners.values().filter(|learner| learner.is_attached() && !learner.is_observer());
+        match owing.map(|learner| learner.acked).min() {
+            Some(least) => while self.proposed.pop_front_if(|(zxid, _)| *zxid <= least).is_some() {},
+            None => self.proposed.clear(),
+        }
+        let proposed = &self.proposed;
+        let overdue = |learner: &Progress| match learner.stage {
+            Stage::Fresh | Stage::Told | Stage::Attached if now.since(learner.since) > init => {
+                Some("it owes a word for too long")
+            }
+            Stage::UpToDate if now.since(learner.heard) > sync => Some("it is silent"),
+            Stage::UpToDate if !learner.is_observer() => {
+                let oldest = proposed.get(proposed.partition_point(|(zxid, _)| *zxid <= learner.acked));
+                let is_late = oldest.is_some_and(|(_, at)| now.since((*at).max(learner.since)) > sync);
+                is_late.then_some("it owes an acknowledgement for too long")
+            }
+            _ => None,
+        };
+        let gone: Vec<(Link, Why)> =
+            self.learners.iter().filter_map(|(link, learner)| Some((*link, overdue(learner)?))).collect();
+        for (link, why) in gone {
+            self.drop_learner(link, why, out);
+        }
+    }
+}
