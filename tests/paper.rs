@@ -1,0 +1,578 @@
+//! Paper: plays the scripts of `tests/scripts`, in which servers of the ensemble are set up, run step by step, and write down what they do.
+//!
+//! A script is a list of commands, each followed by `----` and what it led to. `REWRITE=1 cargo test --test paper` writes the latter anew;
+//! a change of the protocol then shows as a change of text. There is one clock, one queue of what is under way, and no chance.
+//!
+//! Commands: `members voters=1,2,3 observers=4`, `start 1 anew log=1.1-1.3,2.1 accepted=2 current=2 delivered=1.3 base=1.0 impaired`,
+//! `stop 1`, `run`, `time 500`, `propose 1 3`, `leave 1`, `hold disk 2`, `hold link 1 2`, `release`, `cut 1 2`, `heal`, `trace votes pings`,
+//! `limits memory=100 epoch=5`, `show`. A zxid is written as epoch and counter, `5.3`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
+use std::path::Path;
+
+use ringkeeper::ground::ids::{ServerId, Zxid};
+use ringkeeper::ground::time::Millis;
+use ringkeeper::proto::packet::Packet;
+use ringkeeper::proto::vote::{Notification, Standing};
+use ringkeeper::zab::{Found, In, Link, Members, Out, Peer, Record, Role, Times, Token, Write};
+
+const TIMES: Times =
+    Times { tick: 1000, init_limit: 10, sync_limit: 5, notification_min: 200, notification_max: 60_000, finalize_wait: 200 };
+/// Transactions in one piece that is read from a log: few, so that there are many pieces.
+const PIECE: usize = 2;
+/// No command leads to more events than this.
+const EVENTS_MAX: usize = 20_000;
+
+/// What a server has on its disk.
+#[derive(Clone, Default, Debug)]
+struct Disk {
+    accepted: u32,
+    current: u32,
+    base: Zxid,
+    log: Vec<Record>,
+    delivered: Zxid,
+    impaired: bool,
+}
+
+#[derive(Default)]
+struct Node {
+    peer: Option<Peer>,
+    disk: Disk,
+    /// Raised when it starts: what was under way to an earlier life is lost.
+    life: u64,
+}
+
+/// What is under way.
+#[derive(Clone, Debug)]
+enum Event {
+    Notify { from: u8, to: u8, notification: Notification },
+    Connect { from: u8, to: u8 },
+    Packet { link: Link, to: u8, packet: Packet },
+    State { link: Link, to: u8 },
+    Broken { link: Link, to: u8 },
+    Disk { node: u8, life: u64, token: Token, write: Write },
+    Read { node: u8, life: u64, link: Link, records: Option<Vec<Record>> },
+    Sent { node: u8, life: u64, link: Link, at: Zxid },
+}
+
+#[derive(Default)]
+struct World {
+    now: u64,
+    voters: Vec<u8>,
+    observers: Vec<u8>,
+    nodes: BTreeMap<u8, Node>,
+    /// Each link's two ends, those that are open.
+    links: BTreeMap<Link, (u8, u8, BTreeSet<u8>)>,
+    queue: VecDeque<Event>,
+    held: Vec<Event>,
+    hold_disks: BTreeSet<u8>,
+    hold_links: BTreeSet<(u8, u8)>,
+    cut: BTreeSet<(u8, u8)>,
+    votes: bool,
+    pings: bool,
+    memory: usize,
+    epoch_length: u32,
+    /// All that was delivered anywhere, in order: nobody may differ.
+    agreed: Vec<Zxid>,
+    trace: String,
+}
+
+fn zxid(text: &str) -> Zxid {
+    let (epoch, counter) = text.split_once('.').unwrap_or_else(|| panic!("a zxid is written 5.3: {text}"));
+    Zxid::new(epoch.parse().expect("an epoch"), counter.parse().expect("a counter"))
+}
+
+fn short(zxid: Zxid) -> String {
+    format!("{}.{}", zxid.epoch(), zxid.counter())
+}
+
+/// The bytes of a transaction tell which leader made it.
+fn record(zxid: Zxid, by: u8) -> Record {
+    Record { zxid, blob: vec![by; 10].into() }
+}
+
+/// Zxids as ranges.
+fn ranges<'a>(records: impl IntoIterator<Item = &'a Record>) -> String {
+    let mut text = String::new();
+    let mut open: Option<(Zxid, Zxid)> = None;
+    let close = |open: Option<(Zxid, Zxid)>, text: &mut String| {
+        if let Some((first, last)) = open {
+            let range = if first == last { short(first) } else { format!("{}-{}", short(first), short(last)) };
+            let _ = write!(text, "{}{range}", if text.is_empty() { "" } else { "," });
+        }
+    };
+    for record in records {
+        open = match open {
+            Some((first, last)) if last.next() == Some(record.zxid) => Some((first, record.zxid)),
+            other => {
+                close(other, &mut text);
+                Some((record.zxid, record.zxid))
+            }
+        };
+    }
+    close(open, &mut text);
+    if text.is_empty() { "nothing".into() } else { text }
+}
+
+fn pair(a: u8, b: u8) -> (u8, u8) {
+    (a.min(b), a.max(b))
+}
+
+fn packet_text(packet: &Packet) -> String {
+    match packet {
+        Packet::Info(info) if info.is_observer => format!("OBSERVERINFO accepted {}", info.accepted),
+        Packet::Info(info) => format!("FOLLOWERINFO accepted {}", info.accepted),
+        Packet::LeaderInfo { epoch } => format!("LEADERINFO {epoch}"),
+        Packet::AckEpoch { last, current } => {
+            format!("ACKEPOCH last {} current {}", short(*last), current.map_or("-".into(), |current| current.to_string()))
+        }
+        Packet::Diff { to } => format!("DIFF {}", short(*to)),
+        Packet::Trunc { to } => format!("TRUNC {}", short(*to)),
+        Packet::Snap { at } => format!("SNAP {}", short(*at)),
+        Packet::NewLeader { epoch, .. } => format!("NEWLEADER {epoch}"),
+        Packet::UpToDate => "UPTODATE".into(),
+        Packet::Proposal { zxid, .. } => format!("PROPOSAL {}", short(*zxid)),
+        Packet::Ack { zxid } => format!("ACK {}", short(*zxid)),
+        Packet::Commit { zxid } => format!("COMMIT {}", short(*zxid)),
+        Packet::Inform { zxid, .. } => format!("INFORM {}", short(*zxid)),
+        Packet::Ping { zxid, .. } => format!("PING {}", short(*zxid)),
+        other => format!("{other:?}"),
+    }
+}
+
+fn write_text(write: &Write) -> String {
+    match write {
+        Write::Promise { accepted, current } => format!("promise accepted {accepted} current {current}"),
+        Write::Append(records) => format!("log {}", ranges(records)),
+        Write::Cut { to } => format!("cut to {}", short(*to)),
+        Write::Install { at, tail, .. } => format!("install {} and {}", short(*at), ranges(tail)),
+        Write::Restored => "restored".into(),
+    }
+}
+
+impl World {
+    fn say(&mut self, line: &str) {
+        self.trace.push_str(line);
+        self.trace.push('\n');
+    }
+
+    fn members(&self) -> Members {
+        let ids = |list: &[u8]| list.iter().map(|id| ServerId(*id)).collect();
+        Members { voters: ids(&self.voters), observers: ids(&self.observers), text: b"version=0".as_slice().into(), version: 0 }
+    }
+
+    fn start(&mut self, id: u8, words: &[&str]) {
+        let members = self.members();
+        let (memory, epoch_length, now) = (self.memory, self.epoch_length, Millis(self.now));
+        let node = self.nodes.entry(id).or_default();
+        assert!(node.peer.is_none(), "it stands already");
+        for word in words {
+            let (key, value) = word.split_once('=').unwrap_or((word, ""));
+            match key {
+                "accepted" => node.disk.accepted = value.parse().expect("an epoch"),
+                "current" => node.disk.current = value.parse().expect("an epoch"),
+                "base" => (node.disk.base, node.disk.delivered) = (zxid(value), zxid(value)),
+                "delivered" => node.disk.delivered = zxid(value),
+                "anew" => node.disk = Disk::default(),
+                "impaired" => node.disk.impaired = true,
+                "log" => {
+                    node.disk.log.clear();
+                    for range in value.split(',') {
+                        let (first, last) = range.split_once('-').unwrap_or((range, range));
+                        let (first, last) = (zxid(first), zxid(last));
+                        node.disk.log.extend((first.0..=last.0).map(|zxid| record(Zxid(zxid), 0)));
+                    }
+                }
+                other => panic!("unknown: {other}"),
+            }
+        }
+        let disk = &node.disk;
+        let mut ends: Vec<Zxid> = Vec::new();
+        for record in &disk.log {
+            match ends.last_mut() {
+                Some(end) if end.epoch() == record.zxid.epoch() => *end = record.zxid,
+                _ => ends.push(record.zxid),
+            }
+        }
+        let found = Found {
+            accepted: disk.accepted,
+            current: disk.current,
+            base: disk.base,
+            ends,
+            delivered: disk.delivered,
+            is_impaired: disk.impaired,
+        };
+        let (mut peer, out) = Peer::new(ServerId(id), members, TIMES, found, now);
+        peer.set_limits(memory, epoch_length);
+        node.peer = Some(peer);
+        node.life += 1;
+        self.effects(id, out);
+    }
+
+    fn stop(&mut self, id: u8) {
+        let node = self.nodes.get_mut(&id).expect("it stands");
+        node.peer = None;
+        node.life += 1;
+        self.say(&format!("{id}  stops"));
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            self.close(link, id);
+        }
+    }
+
+    /// One end of a link is closed; the other hears of it.
+    fn close(&mut self, link: Link, by: u8) {
+        if let Some((a, b, open)) = self.links.get_mut(&link)
+            && open.remove(&by)
+        {
+            let to = if *a == by { *b } else { *a };
+            self.queue.push_back(Event::Broken { link, to });
+        }
+    }
+
+    fn step(&mut self, id: u8, input: In) {
+        let mut out = Vec::new();
+        let now = Millis(self.now);
+        if let Some(peer) = self.nodes.get_mut(&id).and_then(|node| node.peer.as_mut()) {
+            peer.step(now, input, &mut out);
+        }
+        self.effects(id, out);
+    }
+
+    fn effects(&mut self, id: u8, out: Vec<Out>) {
+        let Some(life) = self.nodes.get(&id).map(|node| node.life) else { return };
+        for effect in out {
+            match effect {
+                Out::Notify { to, notification } => {
+                    if self.votes {
+                        let standing = match notification.standing {
+                            Standing::Looking => "looking",
+                            Standing::Following => "following",
+                            Standing::Leading => "leading",
+                            Standing::Observing => "observing",
+                        };
+                        let vote = notification.vote.map_or("nobody".into(), |vote| {
+                            format!("{} at epoch {} zxid {}", vote.leader.0, vote.epoch, short(vote.zxid))
+                        });
+                        self.say(&format!("{id} ~> {}  {standing}, round {}: {vote}", to.0, notification.round));
+                    }
+                    self.queue.push_back(Event::Notify { from: id, to: to.0, notification });
+                }
+                Out::Connect { leader } => self.queue.push_back(Event::Connect { from: id, to: leader.0 }),
+                Out::HangUp { link, why } => {
+                    self.say(&format!("{id}  hangs up: {why}"));
+                    self.close(link, id);
+                }
+                Out::Send { link, packet } => self.send(id, link, packet),
+                Out::Store { token, write } => {
+                    self.say(&format!("{id}  writes {}", write_text(&write)));
+                    self.queue.push_back(Event::Disk { node: id, life, token, write });
+                }
+                Out::Read { link, after, to } => {
+                    let disk = &self.nodes[&id].disk;
+                    let some = disk.log.iter().filter(|record| record.zxid > after && record.zxid <= to).take(PIECE);
+                    let records = (after >= disk.base).then(|| some.cloned().collect::<Vec<_>>());
+                    let what = records.as_ref().map_or("too far back".into(), ranges);
+                    self.say(&format!("{id}  reads its log after {}: {what}", short(after)));
+                    self.queue.push_back(Event::Read { node: id, life, link, records });
+                }
+                Out::SendState { link } => {
+                    let at = self.nodes[&id].disk.delivered.max(self.nodes[&id].disk.base);
+                    self.send(id, link, Packet::Snap { at });
+                    let to = self.other(link, id);
+                    self.queue.push_back(Event::State { link, to });
+                    self.queue.push_back(Event::Sent { node: id, life, link, at });
+                }
+                Out::Deliver { up_to } => self.deliver(id, up_to),
+                Out::Became(role) => {
+                    let text = match role {
+                        Role::Looking => "looks for a leader".into(),
+                        Role::Joining { leader } => format!("joins {}", leader.0),
+                        Role::Following { leader, epoch } => format!("follows {} in epoch {epoch}", leader.0),
+                        Role::Observing { leader, epoch } => format!("observes {} in epoch {epoch}", leader.0),
+                        Role::Leading { epoch } => format!("leads epoch {epoch}"),
+                    };
+                    self.say(&format!("{id}  {text}"));
+                }
+                Out::Upward { packet, .. } => self.say(&format!("{id}  upward {}", packet_text(&packet))),
+            }
+        }
+    }
+
+    fn other(&self, link: Link, id: u8) -> u8 {
+        let (a, b, _) = &self.links[&link];
+        if *a == id { *b } else { *a }
+    }
+
+    fn send(&mut self, id: u8, link: Link, packet: Packet) {
+        assert!(self.links[&link].2.contains(&id), "nothing is sent on a link that was given up");
+        let to = self.other(link, id);
+        if self.pings || !matches!(packet, Packet::Ping { .. }) {
+            self.say(&format!("{id} -> {to}  {}", packet_text(&packet)));
+        }
+        self.queue.push_back(Event::Packet { link, to, packet });
+    }
+
+    fn deliver(&mut self, id: u8, up_to: Zxid) {
+        self.say(&format!("{id}  delivers {}", short(up_to)));
+        let disk = &mut self.nodes.get_mut(&id).expect("it stands").disk;
+        assert!(disk.log.iter().any(|record| record.zxid == up_to) || up_to == disk.base, "what is delivered is on the disk");
+        disk.delivered = disk.delivered.max(up_to);
+        for record in disk.log.iter().filter(|record| record.zxid <= up_to) {
+            match self.agreed.binary_search(&record.zxid) {
+                Ok(_) => {}
+                Err(at) => {
+                    assert_eq!(at, self.agreed.len(), "{id} delivers {} that others did not", record.zxid);
+                    self.agreed.push(record.zxid);
+                }
+            }
+        }
+    }
+
+    /// Whether an event has to wait.
+    fn is_held(&self, event: &Event) -> bool {
+        match event {
+            Event::Disk { node, .. } => self.hold_disks.contains(node),
+            Event::Packet { link, to, .. } | Event::State { link, to } | Event::Broken { link, to } => {
+                self.hold_links.contains(&(self.other(*link, *to), *to)) || self.cut.contains(&pair(self.other(*link, *to), *to))
+            }
+            Event::Notify { .. } | Event::Connect { .. } | Event::Read { .. } | Event::Sent { .. } => false,
+        }
+    }
+
+    fn is_alive(&self, id: u8, life: u64) -> bool {
+        self.nodes[&id].life == life && self.nodes[&id].peer.is_some()
+    }
+
+    fn happen(&mut self, event: Event) {
+        if self.is_held(&event) {
+            self.held.push(event);
+            return;
+        }
+        match event {
+            Event::Notify { from, to, notification } => {
+                if !self.cut.contains(&pair(from, to)) {
+                    self.step(to, In::Notification { from: ServerId(from), notification });
+                }
+            }
+            Event::Connect { from, to } => {
+                let stands = self.nodes.get(&to).is_some_and(|node| node.peer.is_some()) && !self.cut.contains(&pair(from, to));
+                let leader = ServerId(to);
+                if stands {
+                    let link = Link(self.links.len() as u64 + 1);
+                    self.links.insert(link, (from, to, [from, to].into()));
+                    self.step(to, In::Accepted { link });
+                    self.step(from, In::Connected { leader, link });
+                } else {
+                    self.step(from, In::Unreachable { leader });
+                }
+            }
+            Event::Packet { link, to, packet } => {
+                if self.links[&link].2.contains(&to) {
+                    self.step(to, In::Packet { link, packet });
+                }
+            }
+            Event::State { link, to } => {
+                if self.links[&link].2.contains(&to) {
+                    self.step(to, In::StateReceived { link });
+                }
+            }
+            Event::Broken { link, to } => {
+                if self.links.get_mut(&link).expect("a link").2.remove(&to) {
+                    self.step(to, In::LinkDown { link });
+                }
+            }
+            Event::Disk { node, life, token, write } => {
+                if self.is_alive(node, life) {
+                    let disk = &mut self.nodes.get_mut(&node).expect("it stands").disk;
+                    match write {
+                        Write::Promise { accepted, current } => (disk.accepted, disk.current) = (accepted, current),
+                        Write::Append(records) => disk.log.extend(records),
+                        Write::Cut { to } => disk.log.retain(|record| record.zxid <= to),
+                        Write::Install { at, tail, .. } => {
+                            (disk.base, disk.log) = (at, tail);
+                            disk.delivered = disk.delivered.max(at);
+                        }
+                        Write::Restored => disk.impaired = false,
+                    }
+                    self.step(node, In::Stored(token));
+                }
+            }
+            Event::Read { node, life, link, records } => {
+                if self.is_alive(node, life) {
+                    self.step(node, In::History { link, records });
+                }
+            }
+            Event::Sent { node, life, link, at } => {
+                if self.is_alive(node, life) {
+                    self.step(node, In::StateSent { link, at });
+                }
+            }
+        }
+    }
+
+    fn run(&mut self) {
+        let mut events = 0;
+        while let Some(event) = self.queue.pop_front() {
+            events += 1;
+            assert!(events < EVENTS_MAX, "it comes to no rest:\n{}", self.trace);
+            self.happen(event);
+        }
+    }
+
+    /// Lets time pass, to each server when it wants to know.
+    fn time(&mut self, ms: u64) {
+        let end = self.now + ms;
+        loop {
+            self.run();
+            let wanted = |(id, node): (&u8, &Node)| Some((node.peer.as_ref()?.deadline().0, *id));
+            let Some((at, id)) = self.nodes.iter().filter_map(wanted).min() else { break };
+            if at > end {
+                break;
+            }
+            self.now = self.now.max(at);
+            self.step(id, In::Time);
+        }
+        self.now = end;
+        self.run();
+    }
+
+    fn show(&mut self) {
+        for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+            let node = &self.nodes[&id];
+            let disk = &node.disk;
+            let role = node.peer.as_ref().map_or("stopped".into(), |peer| format!("{:?}", peer.role()));
+            let line = format!(
+                "{id}  {role}; accepted {} current {}; log {} after {}; delivered {}",
+                disk.accepted,
+                disk.current,
+                ranges(&disk.log),
+                short(disk.base),
+                short(disk.delivered)
+            );
+            self.say(&line);
+        }
+    }
+
+    fn command(&mut self, line: &str) -> String {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let id = |at: usize| words[at].parse::<u8>().expect("a server");
+        match words[0] {
+            "members" => {
+                for word in &words[1..] {
+                    let (key, list) = word.split_once('=').expect("a list");
+                    let list: Vec<u8> = list.split(',').map(|id| id.parse().expect("a server")).collect();
+                    *if key == "voters" { &mut self.voters } else { &mut self.observers } = list;
+                }
+            }
+            "limits" => {
+                for word in &words[1..] {
+                    let (key, value) = word.split_once('=').expect("a limit");
+                    match key {
+                        "memory" => self.memory = value.parse().expect("bytes"),
+                        _ => self.epoch_length = value.parse().expect("a counter"),
+                    }
+                }
+            }
+            "trace" => (self.votes, self.pings) = (words.contains(&"votes"), words.contains(&"pings")),
+            "start" => self.start(id(1), &words[2..]),
+            "stop" => self.stop(id(1)),
+            "run" => self.run(),
+            "time" => self.time(words[1].parse().expect("milliseconds")),
+            "propose" => {
+                let peer = self.nodes[&id(1)].peer.as_ref().expect("it stands");
+                let Role::Leading { epoch } = peer.role() else { panic!("{} does not lead", id(1)) };
+                let first = peer.proposed().0.max(Zxid::new(epoch, 0).0) + 1;
+                let count: u64 = words[2].parse().expect("a number");
+                let records = (first..first + count).map(|zxid| record(Zxid(zxid), id(1))).collect();
+                self.step(id(1), In::Propose(records));
+            }
+            "leave" => self.step(id(1), In::Leave),
+            "hold" if words[1] == "disk" => {
+                self.hold_disks.insert(id(2));
+            }
+            "hold" => {
+                self.hold_links.insert((id(2), id(3)));
+            }
+            "release" => {
+                self.hold_disks.clear();
+                self.hold_links.clear();
+                self.queue.extend(std::mem::take(&mut self.held));
+                self.run();
+            }
+            "cut" => {
+                self.cut.insert(pair(id(1), id(2)));
+            }
+            "heal" => {
+                self.cut.clear();
+                self.queue.extend(std::mem::take(&mut self.held));
+                self.run();
+            }
+            "show" => self.show(),
+            other => panic!("unknown command: {other}"),
+        }
+        std::mem::take(&mut self.trace)
+    }
+}
+
+/// Plays a script, and gives it back with what happened.
+fn play(script: &str) -> String {
+    let mut world = World { memory: 1 << 20, epoch_length: 1 << 30, ..World::default() };
+    let mut played = String::new();
+    let mut lines = script.lines().peekable();
+    while let Some(line) = lines.next() {
+        played.push_str(line);
+        played.push('\n');
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let trace = world.command(line);
+        if lines.peek() == Some(&"----") {
+            lines.next();
+            while lines.next_if(|line| !line.is_empty()).is_some() {}
+        }
+        if !trace.is_empty() {
+            played.push_str("----\n");
+            played.push_str(&trace);
+        }
+    }
+    played
+}
+
+fn check(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts").join(name);
+    let script = std::fs::read_to_string(&path).expect("the script is there");
+    let played = play(&script);
+    if std::env::var_os("REWRITE").is_some() {
+        std::fs::write(&path, played).expect("the script can be written");
+    } else if played != script {
+        let line = played.lines().zip(script.lines()).take_while(|(a, b)| a == b).count();
+        let (now, was) = (played.lines().nth(line), script.lines().nth(line));
+        panic!("{name}, line {}:\n  written {was:?}\n  played  {now:?}\nREWRITE=1 writes it anew", line + 1);
+    }
+}
+
+macro_rules! scripts {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            check(concat!(stringify!($name), ".txt"));
+        })*
+
+        /// No script lies about unplayed.
+        #[test]
+        fn all_are_played() {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+            let mut found: Vec<String> = std::fs::read_dir(folder)
+                .expect("the folder is there")
+                .map(|entry| entry.expect("an entry").file_name().into_string().expect("a plain name"))
+                .collect();
+            found.sort();
+            let mut played = vec![$(concat!(stringify!($name), ".txt").to_owned()),*];
+            played.sort();
+            assert_eq!(found, played);
+        }
+    };
+}
+
+scripts!(election, broadcast, diff, trunc, snap, divergence, observer, hand_over);
