@@ -259,49 +259,66 @@ impl Oracle {
     }
 
     fn commits(&mut self, nodes: &[Node], who: usize, process: &Process, link: u64, zxid: Zxid) -> Verdict {
-        if self.place(zxid).is_none() {
-            let Some(entry) = process.log.find(zxid) else {
-                return wrong("I12", format!("server {} commits {zxid}, which it does not have", who + 1));
-            };
-            if process.role != (Role::Leading { epoch: zxid.epoch() }) {
-                return wrong("I12", format!("server {} commits {zxid} and is {:?}", who + 1, process.role));
+        let told = self.told.get(&link).copied().unwrap_or_default();
+        let place = match self.place(zxid) {
+            Some(place) => place as u64,
+            // In the history that a leader begins with, a commit only says that it belongs to it; what commits it is its end.
+            None if !told.is_complete => {
+                if process.log.find(zxid).is_none() {
+                    return wrong("I12", format!("server {} commits {zxid}, which it does not have", who + 1));
+                }
+                process.log.base().0 + process.log.after(zxid) as u64 - 1
             }
-            let place = process.log.base().0 + process.log.after(zxid) as u64 - 1;
-            let mark = entry.mark;
-            self.commit(nodes, place, mark, who)?;
-        }
-        let place = self.place(zxid).expect("it is committed now") as u64;
-        let told = self.told.entry(link).or_default();
+            None => {
+                if process.role != (Role::Leading { epoch: zxid.epoch() }) {
+                    return wrong("I12", format!("server {} commits {zxid} and is {:?}", who + 1, process.role));
+                }
+                let Some((_, hash)) = self.proposed.get(&zxid) else {
+                    return wrong("I12", format!("server {} commits {zxid}, which nobody proposed", who + 1));
+                };
+                let (place, mark) = (self.count(), Mark { zxid, hash: *hash });
+                self.commit(nodes, place, mark, who)?;
+                place
+            }
+        };
         if told.commits.is_some_and(|expected| expected != place) {
             return wrong("I12", format!("server {} commits {zxid} out of order", who + 1));
         }
-        told.commits = Some(place + 1);
+        self.told.entry(link).or_default().commits = Some(place + 1);
         Ok(())
     }
 
     /// A server is about to cut its log.
-    pub fn cuts(&self, who: usize, process: &Process, to: Zxid) -> Verdict {
+    pub fn cuts(&self, nodes: &[Node], who: usize, process: &Process, to: Zxid) -> Verdict {
         if to < process.state.at.max(process.delivered) {
             let at = process.state.at;
             return wrong("I15", format!("server {} is to cut to {to} below its delivered {at}", who + 1));
         }
         let first = process.log.base().0 + process.log.after(to) as u64;
-        self.keeps(who, process, first)
+        self.keeps(nodes, who, process, first)
     }
 
-    /// None of what a server has from a place on is committed.
-    fn keeps(&self, who: usize, process: &Process, first: u64) -> Verdict {
+    /// Of what a server gives up from a place on, nothing is committed, or a quorum of the others has it. (A leader that takes a follower of
+    /// its own epoch back cuts what it has not committed yet, and sends it again.)
+    fn keeps(&self, nodes: &[Node], who: usize, process: &Process, first: u64) -> Verdict {
         for place in first..self.count() {
             let Some(entry) = process.log.get(place) else { break };
-            if self.committed[usize::try_from(place).expect("a few")] == entry.mark {
-                return wrong("I15", format!("server {} is to give up {}, which is committed", who + 1, entry.mark.zxid));
+            let mark = entry.mark;
+            if self.committed[usize::try_from(place).expect("a few")] != mark {
+                continue;
+            }
+            let others = nodes[..self.voters].iter().enumerate().filter(|(node, _)| *node != who);
+            let holders = others.filter(|(_, node)| !node.is_impaired && holds(node, place, mark)).count();
+            if holders < self.majority() {
+                let zxid = mark.zxid;
+                return wrong("I15", format!("server {} is to give up {zxid}, which is committed; {holders} others have it", who + 1));
             }
         }
         Ok(())
     }
 
     /// A server is about to put a state in the place of everything.
-    pub fn installs(&self, who: usize, process: &Process, state: &State, tail: &[Record]) -> Verdict {
+    pub fn installs(&self, nodes: &[Node], who: usize, process: &Process, state: &State, tail: &[Record]) -> Verdict {
         if !self.knows(state) {
             return wrong("I2", format!("server {} is to take over a state at {} that nobody ever had", who + 1, state.at));
         }
@@ -310,7 +327,7 @@ impl Oracle {
             let at = process.state.at;
             return wrong("I15", format!("server {} is to take over {} below its delivered {at}", who + 1, state.at));
         }
-        self.keeps(who, process, end)
+        self.keeps(nodes, who, process, end)
     }
 
     /// What a start has found, against what had to be there.

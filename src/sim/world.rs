@@ -433,12 +433,12 @@ impl World {
         let process = self.nodes[node].process.as_ref().expect("it has just spoken");
         match &write {
             Write::Cut { to } => {
-                self.oracle.cuts(node, process, *to)?;
+                self.oracle.cuts(&self.nodes, node, process, *to)?;
                 self.stats.count("log cut");
             }
             Write::Install { link, tail, .. } => {
                 if let Some((_, state)) = process.received.filter(|(from, _)| from == link) {
-                    self.oracle.installs(node, process, &state, tail)?;
+                    self.oracle.installs(&self.nodes, node, process, &state, tail)?;
                 }
                 self.stats.count("state installed");
             }
@@ -532,6 +532,9 @@ impl World {
             Step::Done(Then::Boot(boot)) => self.started(index, *boot),
             Step::Done(then) => {
                 self.trace.note(self.now, || format!("{} disk: {}", index + 1, then.name()));
+                if matches!(then, Then::Restored(_)) {
+                    self.nodes[index].is_impaired = false;
+                }
                 self.nodes[index].process.as_mut().expect("it works").done(then);
                 self.pump(index)
             }
@@ -654,6 +657,7 @@ impl World {
         self.oracle.recovered(index, &boot, node.remains.as_ref())?;
         let (now, found) = (node.clock(self.now), Process::known(&boot));
         self.trace.note(self.now, || format!("{} starts with {found:?}", index + 1));
+        let is_impaired = boot.is_impaired;
         let images = boot::images(&node.disk).into_iter().map(|state| (state.at, state)).collect();
         let up_to = found.delivered;
         let (peer, outs) = Peer::new(node.id, self.members.clone(), self.case.settings.times(), found, now);
@@ -663,6 +667,7 @@ impl World {
         let node = &mut self.nodes[index];
         node.process = Some(process);
         node.remains = None;
+        node.is_impaired = is_impaired;
         let life = node.life;
         self.at(self.now + CHORE, Event::Chore { node: index, life });
         self.perform(index, outs)
