@@ -5,7 +5,7 @@
 //!
 //! Commands: `members voters=1,2,3 observers=4`, `start 1 anew log=1.1-1.3,2.1 accepted=2 current=2 delivered=1.3 base=1.0 impaired`,
 //! `stop 1`, `run`, `time 500`, `propose 1 3`, `leave 1`, `hold disk 2`, `hold link 1 2`, `release`, `cut 1 2`, `heal`, `trace votes pings`,
-//! `limits memory=100 epoch=5`, `show`. A zxid is written as epoch and counter, `5.3`.
+//! `limits memory=100 epoch=5`, `forget`, `show`. A zxid is written as epoch and counter, `5.3`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
@@ -74,7 +74,9 @@ struct World {
     memory: usize,
     epoch_length: u32,
     /// All that was delivered anywhere, in order: nobody may differ.
-    agreed: Vec<Zxid>,
+    agreed: Vec<Record>,
+    /// Where chance stands, if what is under way happens by chance.
+    chance: Option<u64>,
     trace: String,
 }
 
@@ -316,14 +318,20 @@ impl World {
     fn deliver(&mut self, id: u8, up_to: Zxid) {
         self.say(&format!("{id}  delivers {}", short(up_to)));
         let disk = &mut self.nodes.get_mut(&id).expect("it stands").disk;
-        assert!(disk.log.iter().any(|record| record.zxid == up_to) || up_to == disk.base, "what is delivered is on the disk");
+        assert!(
+            disk.log.iter().any(|record| record.zxid == up_to) || up_to == disk.base,
+            "{id}: what is delivered is on the disk\n{}",
+            self.trace
+        );
         disk.delivered = disk.delivered.max(up_to);
         for record in disk.log.iter().filter(|record| record.zxid <= up_to) {
-            match self.agreed.binary_search(&record.zxid) {
-                Ok(_) => {}
+            match self.agreed.binary_search_by_key(&record.zxid, |record| record.zxid) {
+                Ok(at) => assert_eq!(self.agreed[at], *record, "{id} delivers other bytes\n{}", self.trace),
+                // What a script's server had before, inside a state that nobody here has seen.
+                Err(0) if !self.agreed.is_empty() => {}
                 Err(at) => {
-                    assert_eq!(at, self.agreed.len(), "{id} delivers {} that others did not", record.zxid);
-                    self.agreed.push(record.zxid);
+                    assert_eq!(at, self.agreed.len(), "{id} delivers {} that others did not\n{}", record.zxid, self.trace);
+                    self.agreed.push(record.clone());
                 }
             }
         }
@@ -411,9 +419,37 @@ impl World {
         }
     }
 
+    /// A number below `n`, by chance.
+    fn dice(&mut self, n: u64) -> u64 {
+        let state = self.chance.as_mut().expect("chance is in play");
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*state >> 33) % n
+    }
+
+    /// What must keep its order: events of the same channel.
+    fn channel(event: &Event) -> (u8, u64, u8) {
+        match event {
+            Event::Notify { from, to, .. } => (0, u64::from(*from), *to),
+            Event::Connect { from, to } => (1, u64::from(*from), *to),
+            Event::Packet { link, to, .. } | Event::State { link, to } | Event::Broken { link, to } => (2, link.0, *to),
+            Event::Disk { node, .. } => (3, 0, *node),
+            Event::Read { node, .. } | Event::Sent { node, .. } => (4, 0, *node),
+        }
+    }
+
+    fn next(&mut self) -> Option<Event> {
+        if self.chance.is_none() || self.queue.len() < 2 {
+            return self.queue.pop_front();
+        }
+        let chosen = self.dice(self.queue.len() as u64) as usize;
+        let channel = Self::channel(&self.queue[chosen]);
+        let first = self.queue.iter().position(|event| Self::channel(event) == channel).expect("it is there");
+        self.queue.remove(first)
+    }
+
     fn run(&mut self) {
         let mut events = 0;
-        while let Some(event) = self.queue.pop_front() {
+        while let Some(event) = self.next() {
             events += 1;
             assert!(events < EVENTS_MAX, "it comes to no rest:\n{}", self.trace);
             self.happen(event);
@@ -508,6 +544,11 @@ impl World {
                 self.queue.extend(std::mem::take(&mut self.held));
                 self.run();
             }
+            "forget" => {
+                self.nodes.clear();
+                self.queue.clear();
+                self.agreed.clear();
+            }
             "show" => self.show(),
             other => panic!("unknown command: {other}"),
         }
@@ -573,6 +614,118 @@ macro_rules! scripts {
             assert_eq!(found, played);
         }
     };
+}
+
+impl World {
+    /// Lets some of what is under way happen.
+    fn some(&mut self) {
+        for _ in 0..self.dice(40) {
+            if let Some(event) = self.next() {
+                self.happen(event);
+            }
+        }
+    }
+
+    /// Whatever may go wrong, by chance.
+    fn trouble(&mut self) {
+        let all: Vec<u8> = self.voters.iter().chain(&self.observers).copied().collect();
+        let pick = all[self.dice(all.len() as u64) as usize];
+        let other = all[self.dice(all.len() as u64) as usize];
+        let stands = self.nodes.get(&pick).is_some_and(|node| node.peer.is_some());
+        match self.dice(16) {
+            0..3 if stands => {
+                self.say(&format!("# stop {pick}"));
+                self.stop(pick);
+            }
+            0..6 if !stands => {
+                self.say(&format!("# start {pick}"));
+                self.start(pick, &[]);
+            }
+            6 if pick != other => {
+                self.say(&format!("# cut {pick} {other}"));
+                self.cut.insert(pair(pick, other));
+            }
+            7 => {
+                self.say(&format!("# hold disk {pick}"));
+                self.hold_disks.insert(pick);
+            }
+            8 => {
+                self.say("# heal and release");
+                self.cut.clear();
+                self.hold_disks.clear();
+                let held = std::mem::take(&mut self.held);
+                for event in held.into_iter().rev() {
+                    self.queue.push_front(event);
+                }
+            }
+            9 => {
+                // Time passes here and nowhere else.
+                self.now += self.dice(3000);
+                self.step(pick, In::Time);
+            }
+            10 | 11 => {
+                let ms = self.dice(2000);
+                self.say(&format!("# time {ms}"));
+                self.time(ms);
+            }
+            _ => {
+                for id in all {
+                    let leads =
+                        self.nodes.get(&id).and_then(|node| node.peer.as_ref()).map(|peer| (peer.role(), peer.proposed()));
+                    if let Some((Role::Leading { epoch }, proposed)) = leads {
+                        let first = proposed.0.max(Zxid::new(epoch, 0).0) + 1;
+                        let records = (first..=first + self.dice(3)).map(|zxid| record(Zxid(zxid), id)).collect();
+                        self.step(id, In::Propose(records));
+                    }
+                }
+            }
+        }
+        self.some();
+    }
+}
+
+/// Servers stop, start, are cut off and have slow disks, by chance; then everything is well, and they agree on all that was ever shown.
+#[test]
+fn chance() {
+    let seeds = std::env::var("SEEDS").map_or(200, |seeds| seeds.parse().expect("a number"));
+    let first: u64 = std::env::var("SEED").map_or(1, |seed| seed.parse().expect("a number"));
+    let mut delivered = 0;
+    for seed in first..first + seeds {
+        let mut world = World { memory: 35, epoch_length: 20, chance: Some(seed), ..World::default() };
+        (world.voters, world.observers) = [(vec![1, 2, 3], vec![4]), (vec![1, 2, 3, 4, 5], vec![])][seed as usize % 2].clone();
+        let all: Vec<u8> = world.voters.iter().chain(&world.observers).copied().collect();
+        for id in &all {
+            world.start(*id, &[]);
+        }
+        world.say(&format!("# seed {seed}"));
+        for _ in 0..150 {
+            world.trouble();
+        }
+        world.say("# peace");
+        world.cut.clear();
+        world.hold_disks.clear();
+        let held = std::mem::take(&mut world.held);
+        for event in held.into_iter().rev() {
+            world.queue.push_front(event);
+        }
+        for id in &all {
+            if world.nodes[id].peer.is_none() {
+                world.start(*id, &[]);
+            }
+        }
+        world.time(100_000);
+        world.show();
+        let peers = || world.nodes.values().map(|node| node.peer.as_ref().expect("all stand"));
+        let leaders = peers().filter(|peer| matches!(peer.role(), Role::Leading { .. })).count();
+        assert_eq!(leaders, 1, "seed {seed}\n{}", world.trace);
+        let end = world.agreed.last().map_or(Zxid::ZERO, |record| record.zxid);
+        for (id, peer) in all.iter().zip(peers()) {
+            assert_ne!(peer.role(), Role::Looking, "seed {seed}: {id}\n{}", world.trace);
+            assert_eq!(peer.delivered(), end, "seed {seed}: {id}\n{}", world.trace);
+        }
+        delivered += world.agreed.len();
+    }
+    assert!(delivered as u64 > seeds, "chance leaves room for transactions");
 }
 
 scripts!(election, broadcast, diff, trunc, snap, divergence, observer, hand_over);

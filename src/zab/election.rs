@@ -128,10 +128,16 @@ impl Election {
         elected
     }
 
-    /// The leader is found and synchronised: later comers are to see the vote in the new epoch.
-    pub const fn settle(&mut self, epoch: u32) {
+    /// The leader is found and synchronised: later comers are to see the vote in the new epoch. Observers are told, who would otherwise
+    /// have to ask, and may have become slow in that.
+    pub fn settle(&mut self, epoch: u32, observers: &[ServerId], out: &mut Vec<Out>) {
         if let Some(vote) = &mut self.proposal {
             vote.epoch = epoch;
+        }
+        if self.own.is_some() {
+            for to in observers {
+                self.notify(*to, out);
+            }
         }
     }
 
@@ -185,7 +191,8 @@ impl Election {
                 None
             }
             State::Open if !self.quorum.has(from) => {
-                if is_looking {
+                // A foreign observer of a later round would answer what it takes for an old vote, and so on without end.
+                if is_looking && heard.round <= self.round {
                     self.notify(from, out);
                 }
                 None
@@ -197,7 +204,9 @@ impl Election {
 
     fn hear_looking(&mut self, now: Millis, from: ServerId, heard: &Notification, out: &mut Vec<Out>) -> Option<Vote> {
         if heard.round < self.round {
-            self.notify(from, out);
+            if self.own.is_some() {
+                self.notify(from, out);
+            }
             return None;
         }
         let vote = heard.vote.filter(|vote| self.quorum.has(vote.leader))?;

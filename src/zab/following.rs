@@ -411,7 +411,7 @@ impl Following {
     /// Goes on where a write has ended, and acknowledges and delivers what can be.
     pub fn settle(&mut self, books: &mut Books, out: &mut Vec<Out>) {
         books.flush(out);
-        books.history.trim(books.history.last());
+        books.history.trim(books.logged());
         if let Stage::Promising { epoch } = self.stage
             && books.accepted() >= epoch
         {

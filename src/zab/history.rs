@@ -107,9 +107,9 @@ impl History {
         self.recent.push_back(record);
     }
 
-    /// Forgets the oldest in memory while there is too much of it; what lies after `committed` is still needed.
-    pub fn trim(&mut self, committed: Zxid) {
-        while self.bytes > self.limit && self.recent.front().is_some_and(|record| record.zxid <= committed) {
+    /// Forgets the oldest in memory while there is too much of it; what lies after `done` is still needed.
+    pub fn trim(&mut self, done: Zxid) {
+        while self.bytes > self.limit && self.recent.front().is_some_and(|record| record.zxid <= done) {
             let record = self.recent.pop_front().expect("one is there");
             self.bytes -= record.blob.len();
             self.recent_base = record.zxid;

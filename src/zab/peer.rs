@@ -14,7 +14,7 @@ use super::leading::{LEARNERS_MAX, Leading};
 use super::progress::{Progress, Stage};
 use super::{Found, In, Link, Members, Out, Role, Times};
 
-/// After a leader could not be joined, ms until another election: it may not have noticed yet that it is elected.
+/// After a leader could not be joined, ms until another election: it may not have noticed yet that it is elected. Doubles, to a tick.
 const PAUSE_MS: u64 = 100;
 
 /// What a server is at.
@@ -58,6 +58,8 @@ pub struct Peer {
     wants_state: bool,
     is_restoring: bool,
     heard_epoch: u32,
+    /// Leaders that could not be joined, one after the other.
+    failures: u32,
 }
 
 impl Peer {
@@ -84,6 +86,7 @@ impl Peer {
             wants_state: false,
             is_restoring: false,
             heard_epoch: 0,
+            failures: 0,
         };
         let mut out = vec![Out::Became(Role::Looking)];
         peer.settle(now, &mut out);
@@ -330,8 +333,11 @@ impl Peer {
             Stand::Following(following) => {
                 out.extend(following.link().map(|link| Out::HangUp { link, why }));
                 self.wants_state = following.wants_state();
-                if !following.serves() {
-                    self.ready_at = now.plus(PAUSE_MS);
+                if following.serves() {
+                    self.failures = 0;
+                } else {
+                    self.ready_at = now.plus((PAUSE_MS << self.failures.min(10)).min(self.books.times.tick));
+                    self.failures += 1;
                 }
             }
             Stand::Leading(leading) => {
@@ -405,7 +411,7 @@ impl Peer {
         }
         match role {
             Role::Following { epoch, .. } | Role::Observing { epoch, .. } | Role::Leading { epoch } => {
-                self.election.settle(epoch)
+                self.election.settle(epoch, &self.books.members.observers, out);
             }
             Role::Looking | Role::Joining { .. } => {}
         }
