@@ -8,10 +8,13 @@ use super::papers::Cabinet;
 use crate::ground::ids::{ServerId, Zxid};
 use crate::ground::limits::BLOCK;
 use crate::storage::appender::Position;
+use crate::storage::manifest;
 use crate::storage::papers;
+use crate::storage::promise;
 use crate::storage::recovery::{Known, Recovery, Start};
 use crate::storage::segment::{SegmentHeader, SegmentStart, file_name, hex, number_of};
 use crate::storage::selection::{Begin, Extent, HEAD, Selection, superseded};
+use crate::storage::watermark;
 
 /// Name of an image that is being written.
 pub const IMAGE_UNFINISHED: &str = "image.tmp";
@@ -95,6 +98,13 @@ pub fn boot(disk: &Disk, me: ServerId, segment_bytes: u64) -> Result<Boot, Strin
         return Err(format!("the log ends at {last}, and epoch {accepted} was the last accepted"));
     }
     let mut ops = VecDeque::new();
+    // After the end of a process alone, what is read may not be durable yet: it must be before anything is built on it. (The log's part of
+    // this is in the plan.)
+    for form in [manifest::FORM, promise::FORM, watermark::FORM].iter().filter(|form| disk.read(Dir::Log, form.name).is_some()) {
+        ops.push_back(Op::Sync(Dir::Log, form.name.into()));
+    }
+    ops.push_back(Op::SyncNames(Dir::Log));
+    ops.push_back(Op::SyncNames(Dir::Images));
     plan.erase.iter().for_each(|range| ops.extend(erase(range)));
     ops.extend(plan.sync.iter().map(|number| Op::Sync(Dir::Log, file_name(*number))));
     let mut spares: VecDeque<SegmentStart> = plan.spares.into();

@@ -7,6 +7,10 @@ use super::log::State;
 use crate::proto::packet::Packet;
 use crate::proto::vote::Notification;
 
+/// Messages that a sender has under way without hearing that they came; then it sends no more. So a way that is cut in one direction alone
+/// does not carry the other for long.
+const WINDOW: u32 = 10;
+
 /// What travels on the quorum port.
 #[derive(Clone, Debug)]
 pub enum Message {
@@ -46,6 +50,8 @@ struct Lane {
     last: u64,
     /// Messages that have come as far as the place where the way is cut.
     stalled: usize,
+    /// Messages that came while nothing could come back.
+    unanswered: u32,
 }
 
 /// A connection of the quorum port.
@@ -81,6 +87,8 @@ pub struct Mail {
     /// The connection has broken: what is sent next opens it again.
     is_broken: bool,
     is_stalled: bool,
+    /// Notifications that came while nothing could come back.
+    unanswered: u32,
     /// Tells flights apart.
     flight: u64,
 }
@@ -230,7 +238,8 @@ impl Net {
         let conn = self.conns.get_mut(&link)?;
         let (from, here) = (conn.nodes[to.other() as usize], conn.nodes[to as usize]);
         let lane = &mut conn.lanes[to.other() as usize];
-        if self.cuts[from][here] > 0 {
+        lane.unanswered = if self.cuts[here][from] > 0 { lane.unanswered + 1 } else { 0 };
+        if self.cuts[from][here] > 0 || lane.unanswered > WINDOW {
             lane.stalled += 1;
             return None;
         }
@@ -353,12 +362,15 @@ impl Net {
         is_there: bool,
         later: &mut Vec<(u64, Later)>,
     ) -> Option<Notification> {
-        let is_cut = self.is_cut(from, to);
         let is_lost = self.chances[from][to].happens(self.manner.mail_breaks);
+        let is_deaf = self.is_cut(to, from);
+        let mut is_cut = self.is_cut(from, to);
         let mail = &mut self.mail[from][to];
         if mail.flight != flight {
             return None;
         }
+        mail.unanswered = if is_deaf { mail.unanswered + 1 } else { 0 };
+        is_cut |= mail.unanswered > WINDOW;
         if is_cut && !is_lost {
             mail.is_stalled = true;
             return None;
@@ -401,9 +413,16 @@ impl Net {
     /// One cut less; what was held up goes on.
     pub fn heal(&mut self, now: u64, from: usize, to: usize, later: &mut Vec<(u64, Later)>) {
         self.cuts[from][to] = self.cuts[from][to].saturating_sub(1);
-        if self.cuts[from][to] > 0 {
-            return;
+        if self.cuts[from][to] == 0 {
+            self.go_on(now, from, to, later);
+            if self.cuts[to][from] == 0 {
+                self.go_on(now, to, from, later);
+            }
         }
+    }
+
+    /// What was held up from one to another goes on.
+    fn go_on(&mut self, now: u64, from: usize, to: usize, later: &mut Vec<(u64, Later)>) {
         let links: Vec<u64> = self.conns.keys().copied().collect();
         for link in links {
             for end in [End::Learner, End::Leader] {
@@ -414,12 +433,14 @@ impl Net {
                 let at = now + self.delay(from, to);
                 let lane = &mut self.conns.get_mut(&link).expect("it was just there").lanes[end as usize];
                 let stalled = std::mem::take(&mut lane.stalled);
+                lane.unanswered = 0;
                 lane.last = lane.last.max(at);
                 later.extend((0..stalled).map(|_| (lane.last, Later::Arrive { link, to: end.other() })));
             }
         }
         let at = now + self.delay(from, to);
         let mail = &mut self.mail[from][to];
+        mail.unanswered = 0;
         if std::mem::take(&mut mail.is_stalled) {
             later.push((at, Later::Mail { from, to, flight: mail.flight }));
         }

@@ -10,6 +10,9 @@ use super::world::Event;
 use crate::ground::ids::ServerId;
 use crate::ground::time::Millis;
 
+/// Longest time that a sync takes, us.
+const LATENCY_MAX: u64 = 10_000_000;
+
 /// What a job comes to when it goes on.
 #[derive(Debug)]
 pub enum Step {
@@ -128,7 +131,7 @@ impl Node {
     pub fn latency(&mut self, now: u64, settings: &Settings) -> u64 {
         let spike = if self.chance.happens(settings.spikes) { self.chance.below(settings.spike + 1) } else { 0 };
         let factor = if now < self.slow.1 { self.slow.0 } else { 1 };
-        (5 + self.chance.around(settings.latency)) * factor + spike
+        ((5 + self.chance.around(settings.latency)) * factor + spike).min(LATENCY_MAX)
     }
 
     /// Begins a job.

@@ -87,9 +87,14 @@ impl Oracle {
         self.committed.binary_search_by_key(&zxid, |mark| mark.zxid).ok()
     }
 
-    /// Servers with a vote that hold a transaction durably at this place.
-    fn holders(&self, nodes: &[Node], place: u64, mark: Mark) -> usize {
-        nodes[..self.voters].iter().filter(|node| !node.is_impaired && holds(node, place, mark)).count()
+    /// Whether enough servers with a vote, besides one perhaps, hold a transaction durably at this place: a quorum; or, while one may have
+    /// forgotten it, so many that no quorum can be had without one of them.
+    fn is_held(&self, nodes: &[Node], place: u64, mark: Mark, besides: Option<usize>) -> bool {
+        let voters = nodes[..self.voters].iter().enumerate();
+        let (impaired, whole): (Vec<_>, Vec<_>) = voters.partition(|(_, node)| node.is_impaired);
+        let holders =
+            whole.iter().filter(|(node, _)| Some(*node) != besides).filter(|(_, node)| holds(node, place, mark)).count();
+        holders >= self.majority() || !impaired.is_empty() && whole.len() - holders < self.majority()
     }
 
     /// Something is committed, at this place.
@@ -116,9 +121,8 @@ impl Oracle {
         if mark.zxid.epoch() < self.established {
             return wrong("I6", format!("{} was committed after epoch {} was led", mark.zxid, self.established));
         }
-        let holders = self.holders(nodes, place, mark);
-        if holders < self.majority() {
-            return wrong("I10", format!("{} was committed, and {holders} of {} hold it durably", mark.zxid, self.voters));
+        if !self.is_held(nodes, place, mark, None) {
+            return wrong("I10", format!("{} was committed, and no quorum of {} holds it durably", mark.zxid, self.voters));
         }
         let mut state = State { at: before, count: place, digest: self.digests.last().copied().unwrap_or_default() };
         state.apply(mark);
@@ -307,11 +311,12 @@ impl Oracle {
             if self.committed[usize::try_from(place).expect("a few")] != mark {
                 continue;
             }
-            let others = nodes[..self.voters].iter().enumerate().filter(|(node, _)| *node != who);
-            let holders = others.filter(|(_, node)| !node.is_impaired && holds(node, place, mark)).count();
-            if holders < self.majority() {
+            if !self.is_held(nodes, place, mark, Some(who)) {
                 let zxid = mark.zxid;
-                return wrong("I15", format!("server {} is to give up {zxid}, which is committed; {holders} others have it", who + 1));
+                return wrong(
+                    "I15",
+                    format!("server {} is to give up {zxid}, which is committed, and no quorum has it", who + 1),
+                );
             }
         }
         Ok(())

@@ -125,7 +125,7 @@ impl World {
             }
         }
         ways.iter().for_each(|(from, to)| self.net.cut(*from, *to));
-        self.at(self.now + fault.span, Event::Heal(ways));
+        self.at(self.now + fault.span, Event::Heal(ways, !self.core.is_empty()));
     }
 
     /// One end of a connection is gone; the other does not hear of it.

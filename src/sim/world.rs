@@ -15,6 +15,7 @@ use super::process::{Job, Process, Then};
 use super::stats::Stats;
 use super::trace::{Trace, short};
 use crate::ground::ids::{ServerId, Zxid};
+use crate::ground::time::Millis;
 use crate::proto::packet::Packet;
 use crate::zab::{In, Link, Members, Out, Peer, Record, Role, Token, Write};
 
@@ -34,7 +35,7 @@ const QUEUE_MAX: usize = 50_000;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
     /// A server's timer.
-    Timer { node: usize, life: u64 },
+    Timer { node: usize, life: u64, at: Millis },
     /// A disk has answered a job.
     Disk { node: usize, life: u64, job: u64 },
     /// Something of the net.
@@ -55,8 +56,8 @@ pub enum Event {
     Client,
     /// A fault of the plan.
     Fault(usize),
-    /// Ways that were cut are whole again.
-    Heal(Vec<(usize, usize)>),
+    /// Ways that were cut are whole again, in the plan or after it.
+    Heal(Vec<(usize, usize)>, bool),
     /// A server starts.
     Start { node: usize },
     /// A server that left in good order is stopped.
@@ -102,6 +103,8 @@ pub struct World {
     pub trace: Trace,
     /// Servers of the core, once the plan has ended; empty before.
     pub core: Vec<usize>,
+    /// Servers outside the core that are not troubled.
+    pub well: Vec<usize>,
     queue: BinaryHeap<Reverse<Due>>,
     next: u64,
     /// Inputs that follow from what was just done.
@@ -140,6 +143,7 @@ impl World {
             stats: Stats::default(),
             trace: Trace::new(is_traced),
             core: Vec::new(),
+            well: Vec::new(),
             queue: BinaryHeap::new(),
             next: 0,
             inputs: VecDeque::new(),
@@ -226,7 +230,7 @@ impl World {
     /// Whether this is about an earlier process of a server.
     fn is_stale(&self, event: &Event) -> bool {
         match event {
-            Event::Timer { node, life }
+            Event::Timer { node, life, .. }
             | Event::Disk { node, life, .. }
             | Event::Connected { node, life, .. }
             | Event::Refused { node, life, .. }
@@ -269,7 +273,11 @@ impl World {
             return Ok(());
         }
         match event {
-            Event::Timer { node, .. } => {
+            Event::Timer { node, at, .. } => {
+                // One that was set earlier since has taken its place.
+                if self.nodes[node].timer != Some(at) {
+                    return Ok(());
+                }
                 self.nodes[node].timer = None;
                 self.input(node, In::Time)
             }
@@ -300,7 +308,8 @@ impl World {
             }
             Event::Client => self.client(),
             Event::Fault(number) => self.strike(number),
-            Event::Heal(ways) => {
+            Event::Heal(_, is_after) if is_after == self.core.is_empty() => Ok(()),
+            Event::Heal(ways, _) => {
                 self.on_net(|net, now, later| ways.iter().for_each(|(from, to)| net.heal(now, *from, *to, later)));
                 Ok(())
             }
@@ -344,7 +353,7 @@ impl World {
         if node.timer.is_none_or(|timer| timer > deadline) {
             node.timer = Some(deadline);
             let (at, life) = (node.true_time(deadline).max(now + 1), node.life);
-            self.at(at, Event::Timer { node: index, life });
+            self.at(at, Event::Timer { node: index, life, at: deadline });
         }
     }
 
