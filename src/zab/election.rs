@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::ground::ids::ServerId;
+use crate::ground::ids::{ServerId, Zxid};
 use crate::ground::time::Millis;
 use crate::proto::vote::{Notification, Standing, Vote};
 
@@ -209,7 +209,8 @@ impl Election {
             }
             return None;
         }
-        let vote = heard.vote.filter(|vote| self.quorum.has(vote.leader))?;
+        // Java's server votes with -1 while it cannot read its own log.
+        let vote = heard.vote.filter(|vote| self.quorum.has(vote.leader) && vote.zxid != Zxid(u64::MAX))?;
         if heard.round > self.round {
             self.round = heard.round;
             self.received.clear();
@@ -302,5 +303,149 @@ impl Election {
             self.notify_all(out);
         }
         elected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMES: Times =
+        Times { tick: 1000, init_limit: 10, sync_limit: 5, notification_min: 200, notification_max: 1000, finalize_wait: 200 };
+
+    fn election(me: u8, voters: u8) -> Election {
+        Election::new(ServerId(me), Quorum::new((1..=voters).map(ServerId).collect()), b"version=0".as_slice().into(), TIMES)
+    }
+
+    fn vote(leader: u8, epoch: u32, counter: u32) -> Vote {
+        Vote { epoch, zxid: Zxid::new(1, counter), leader: ServerId(leader) }
+    }
+
+    fn said(standing: Standing, vote: Option<Vote>, round: u64) -> Notification {
+        Notification { standing, vote, round, config: None }
+    }
+
+    /// Whom it told what since the last time.
+    fn told(out: &mut Vec<Out>) -> Vec<(u8, Standing, Option<Vote>, u64)> {
+        let tell = |effect| match effect {
+            Out::Notify { to, notification: n } => (to.0, n.standing, n.vote, n.round),
+            other => panic!("an election only notifies: {other:?}"),
+        };
+        out.drain(..).map(tell).collect()
+    }
+
+    use Standing::{Following, Leading, Looking, Observing};
+
+    #[test]
+    fn the_better_vote_is_taken_up_and_final_after_a_while() {
+        let (mut e, mut out) = (election(1, 3), Vec::new());
+        assert_eq!(e.begin(Millis(0), Some(vote(1, 1, 5)), &mut out), None);
+        assert_eq!(told(&mut out), [2, 3].map(|to| (to, Looking, Some(vote(1, 1, 5)), 1)));
+        let worse = said(Looking, Some(vote(2, 1, 4)), 1);
+        assert_eq!(e.hear(Millis(10), ServerId(2), &worse, &mut out), None);
+        assert!(out.is_empty());
+        // A longer log beats a larger number, a newer epoch a longer log.
+        let better = said(Looking, Some(vote(2, 1, 6)), 1);
+        assert_eq!(e.hear(Millis(20), ServerId(2), &better, &mut out), None);
+        assert_eq!(told(&mut out), [2, 3].map(|to| (to, Looking, Some(vote(2, 1, 6)), 1)));
+        let best = said(Looking, Some(vote(3, 2, 1)), 1);
+        assert_eq!(e.hear(Millis(100), ServerId(3), &best, &mut out), None);
+        assert_eq!(e.deadline(), Some(Millis(200)));
+        assert_eq!(e.time(Millis(220), &mut out), None, "the quorum for 2 is of no account any more");
+        assert_eq!(e.time(Millis(300), &mut out), Some(vote(3, 2, 1)));
+        assert_eq!(e.deadline(), None);
+    }
+
+    #[test]
+    fn a_later_round_takes_over_and_an_earlier_one_is_answered() {
+        let (mut e, mut out) = (election(2, 3), Vec::new());
+        e.begin(Millis(0), Some(vote(2, 1, 5)), &mut out);
+        out.clear();
+        assert_eq!(e.hear(Millis(1), ServerId(1), &said(Looking, Some(vote(1, 1, 3)), 7), &mut out), None);
+        assert_eq!(
+            told(&mut out),
+            [1, 3].map(|to| (to, Looking, Some(vote(2, 1, 5)), 7)),
+            "one's own vote again, in their round"
+        );
+        assert_eq!(e.hear(Millis(1), ServerId(3), &said(Looking, Some(vote(3, 9, 9)), 6), &mut out), None);
+        assert_eq!(told(&mut out), [(3, Looking, Some(vote(2, 1, 5)), 7)]);
+        for hostile in [said(Looking, Some(vote(3, 9, 9)), u64::MAX), said(Looking, Some(vote(9, 9, 9)), 8)] {
+            assert_eq!(e.hear(Millis(1), ServerId(3), &hostile, &mut out), None);
+            assert!(out.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_stands_is_joined_once_a_quorum_and_the_leader_tell_of_it() {
+        let (mut e, mut out) = (election(1, 3), Vec::new());
+        e.begin(Millis(0), Some(vote(1, 5, 99)), &mut out);
+        assert_eq!(e.hear(Millis(1), ServerId(2), &said(Following, Some(vote(3, 4, 1)), 40), &mut out), None);
+        assert_eq!(
+            e.hear(Millis(1), ServerId(3), &said(Following, Some(vote(3, 4, 2)), 41), &mut out),
+            None,
+            "3 must say that it leads"
+        );
+        assert_eq!(e.hear(Millis(1), ServerId(3), &said(Leading, Some(vote(3, 4, 2)), 41), &mut out), Some(vote(3, 4, 2)));
+        out.clear();
+        e.settle(6, &[ServerId(7)], &mut out);
+        assert_eq!(told(&mut out), [(7, Following, Some(vote(3, 6, 2)), 41)]);
+        assert_eq!(e.hear(Millis(9), ServerId(2), &said(Looking, Some(vote(2, 1, 1)), 1), &mut out), None);
+        assert_eq!(told(&mut out), [(2, Following, Some(vote(3, 6, 2)), 41)]);
+        assert_eq!(e.hear(Millis(9), ServerId(2), &said(Leading, Some(vote(2, 9, 1)), 50), &mut out), None);
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn without_a_vote_one_listens_and_never_leads() {
+        let (mut e, mut out) = (election(1, 3), Vec::new());
+        e.begin(Millis(0), None, &mut out);
+        assert_eq!(told(&mut out), [2, 3].map(|to| (to, Looking, None, 1)));
+        for (from, settled) in [(2, Following), (3, Following)] {
+            assert_eq!(e.hear(Millis(1), ServerId(from), &said(settled, Some(vote(1, 1, 1)), 1), &mut out), None);
+        }
+        assert_eq!(e.hear(Millis(1), ServerId(2), &said(Looking, Some(vote(3, 1, 5)), 3), &mut out), None);
+        assert_eq!(e.hear(Millis(1), ServerId(3), &said(Looking, Some(vote(3, 1, 5)), 3), &mut out), None);
+        assert!(out.is_empty());
+        assert_eq!(e.time(Millis(201), &mut out), Some(vote(3, 1, 5)));
+        assert_eq!(e.hear(Millis(300), ServerId(2), &said(Looking, Some(vote(2, 1, 5)), 4), &mut out), None);
+        assert_eq!(told(&mut out), [(2, Observing, Some(vote(3, 1, 5)), 3)]);
+    }
+
+    #[test]
+    fn observers_are_answered_and_do_not_count() {
+        let (mut e, mut out) = (election(1, 2), Vec::new());
+        e.begin(Millis(0), Some(vote(1, 1, 1)), &mut out);
+        out.clear();
+        assert_eq!(e.hear(Millis(1), ServerId(9), &said(Looking, None, 1), &mut out), None);
+        assert_eq!(told(&mut out), [(9, Looking, Some(vote(1, 1, 1)), 1)]);
+        e.hear(Millis(1), ServerId(9), &said(Looking, Some(vote(1, 1, 1)), 1), &mut out);
+        e.hear(Millis(1), ServerId(9), &said(Looking, None, 9), &mut out);
+        assert_eq!(told(&mut out).len(), 1, "whoever would answer back is not answered");
+        assert_eq!(e.time(Millis(500), &mut out), None);
+    }
+
+    #[test]
+    fn notifications_are_repeated_ever_more_seldom() {
+        let (mut e, mut out) = (election(1, 2), Vec::new());
+        e.begin(Millis(0), Some(vote(1, 1, 1)), &mut out);
+        let mut waits = Vec::new();
+        let mut last = 0;
+        for _ in 0..5 {
+            let at = e.deadline().expect("it goes on");
+            waits.push(at.0 - last);
+            last = at.0;
+            out.clear();
+            assert_eq!(e.time(at, &mut out), None);
+            assert_eq!(told(&mut out).len(), 1);
+        }
+        assert_eq!(waits, [200, 400, 800, 1000, 1000]);
+    }
+
+    #[test]
+    fn what_came_before_it_began_is_not_lost() {
+        let (mut e, mut out) = (election(1, 2), Vec::new());
+        assert_eq!(e.hear(Millis(0), ServerId(2), &said(Looking, Some(vote(2, 1, 1)), 1), &mut out), None);
+        assert_eq!(e.begin(Millis(0), Some(vote(1, 1, 1)), &mut out), None);
+        assert_eq!(e.time(Millis(200), &mut out), Some(vote(2, 1, 1)));
     }
 }

@@ -439,3 +439,386 @@ impl Following {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Found, In, Members, Peer, Role, Times, Write};
+    use super::*;
+    use crate::proto::vote::{Notification, Standing, Vote};
+
+    const LINK: Link = Link(7);
+
+    fn z(epoch: u32, counter: u32) -> Zxid {
+        Zxid::new(epoch, counter)
+    }
+
+    fn proposal(epoch: u32, counter: u32) -> Packet {
+        Packet::Proposal { zxid: z(epoch, counter), blob: vec![counter as u8; 3].into() }
+    }
+
+    fn commit(epoch: u32, counter: u32) -> Packet {
+        Packet::Commit { zxid: z(epoch, counter) }
+    }
+
+    /// A server that finds 2 leading; writes end when it is said.
+    struct Learner {
+        peer: Peer,
+        out: Vec<Out>,
+        writes: Vec<(Token, Write)>,
+        now: u64,
+    }
+
+    impl Learner {
+        fn new(me: u8, found: Found) -> Self {
+            let ids = |list: &[u8]| list.iter().map(|id| ServerId(*id)).collect();
+            let members =
+                Members { voters: ids(&[1, 2, 3]), observers: ids(&[4]), text: b"version=0".as_slice().into(), version: 0 };
+            let times = Times {
+                tick: 1000,
+                init_limit: 10,
+                sync_limit: 5,
+                notification_min: 200,
+                notification_max: 1000,
+                finalize_wait: 200,
+            };
+            let (peer, out) = Peer::new(ServerId(me), members, times, found, Millis(0));
+            Self { peer, out, writes: Vec::new(), now: 0 }
+        }
+
+        /// With transactions 1.1 to 1.5, of which two are delivered.
+        fn with_log(me: u8) -> Self {
+            Self::new(
+                me,
+                Found { accepted: 1, current: 1, base: Zxid::ZERO, ends: vec![z(1, 5)], delivered: z(1, 2), is_impaired: false },
+            )
+        }
+
+        fn step(&mut self, input: In) {
+            self.peer.step(Millis(self.now), input, &mut self.out);
+        }
+
+        fn finds_its_leader(&mut self) {
+            let vote = Some(Vote { epoch: 1, zxid: z(1, 5), leader: ServerId(2) });
+            for (from, standing) in [(2, Standing::Leading), (3, Standing::Following)] {
+                let notification = Notification { standing, vote, round: 9, config: None };
+                self.step(In::Notification { from: ServerId(from), notification });
+            }
+            assert!(self.out.contains(&Out::Connect { leader: ServerId(2) }));
+            self.step(In::Connected { leader: ServerId(2), link: LINK });
+            self.out.clear();
+        }
+
+        /// Up to where the leader says how it is synchronised.
+        fn joins(&mut self, epoch: u32) {
+            self.finds_its_leader();
+            self.gets(Packet::LeaderInfo { epoch });
+            self.stores();
+            self.out.clear();
+        }
+
+        fn gets(&mut self, packet: Packet) {
+            self.step(In::Packet { link: LINK, packet });
+        }
+
+        fn get_all(&mut self, packets: Vec<Packet>) {
+            self.step(In::Train { link: LINK, packets });
+        }
+
+        fn collect(&mut self) {
+            for effect in &self.out {
+                if let Out::Store { token, write } = effect
+                    && !self.writes.iter().any(|(other, _)| other == token)
+                {
+                    self.writes.push((*token, write.clone()));
+                }
+            }
+        }
+
+        /// All writes end, with those that they lead to. Says what they were.
+        fn stores(&mut self) -> Vec<Write> {
+            let mut ended = Vec::new();
+            loop {
+                self.collect();
+                self.out.retain(|effect| !matches!(effect, Out::Store { .. }));
+                if self.writes.is_empty() {
+                    return ended;
+                }
+                let (token, write) = self.writes.remove(0);
+                self.step(In::Stored(token));
+                ended.push(write);
+            }
+        }
+
+        /// What it said since the last time, without writes.
+        fn said(&mut self) -> Vec<Out> {
+            self.collect();
+            let said = std::mem::take(&mut self.out);
+            said.into_iter().filter(|effect| !matches!(effect, Out::Store { .. } | Out::Notify { .. })).collect()
+        }
+
+        fn left(&mut self) -> Option<Why> {
+            self.said().into_iter().find_map(|effect| if let Out::HangUp { why, .. } = effect { Some(why) } else { None })
+        }
+    }
+
+    fn ack(epoch: u32, counter: u32) -> Out {
+        Out::Send { link: LINK, packet: Packet::Ack { zxid: z(epoch, counter) } }
+    }
+
+    #[test]
+    fn history_then_epoch_then_acknowledgements_in_order() {
+        let mut l = Learner::with_log(1);
+        l.joins(2);
+        let stream = vec![Packet::Diff { to: z(1, 6) }, proposal(1, 6), commit(1, 6), proposal(2, 1), proposal(2, 2)];
+        l.get_all(stream);
+        l.get_all(vec![Packet::NewLeader { epoch: 2, config: None }, proposal(2, 3), commit(2, 1)]);
+        assert_eq!(l.said(), [], "nothing is acknowledged, nothing delivered");
+        let writes = l.stores();
+        assert!(matches!(&writes[0], Write::Append(records) if records.len() == 3), "a train is one write: {writes:?}");
+        assert!(matches!(&writes[1], Write::Append(records) if records.len() == 1));
+        assert_eq!(writes[2..], [Write::Promise { accepted: 2, current: 2 }]);
+        assert_eq!(l.said(), [ack(2, 0), ack(2, 1), ack(2, 2), ack(2, 3)], "commits before the word are not facts yet");
+        l.gets(Packet::UpToDate);
+        let serves = Role::Following { leader: ServerId(2), epoch: 2 };
+        assert_eq!(l.said(), [ack(2, 0), Out::Deliver { up_to: z(2, 1) }, Out::Became(serves)]);
+        l.get_all(vec![commit(2, 2), commit(2, 3), proposal(2, 4), commit(2, 4)]);
+        assert_eq!(l.said(), [Out::Deliver { up_to: z(2, 3) }], "what is committed waits for the disk");
+        l.stores();
+        assert_eq!(l.said(), [ack(2, 4), Out::Deliver { up_to: z(2, 4) }]);
+    }
+
+    #[test]
+    fn an_epoch_accepted_before_is_not_counted_again_and_an_older_one_is_left() {
+        let mut l = Learner::with_log(1);
+        l.finds_its_leader();
+        l.gets(Packet::LeaderInfo { epoch: 1 });
+        let answer = Packet::AckEpoch { last: z(1, 5), current: None };
+        assert_eq!(l.said(), [Out::Send { link: LINK, packet: answer }]);
+        let mut l = Learner::with_log(1);
+        l.finds_its_leader();
+        l.gets(Packet::LeaderInfo { epoch: 0 });
+        assert_eq!(l.left(), Some("the leader's epoch is older than one accepted here"));
+    }
+
+    #[test]
+    fn the_promise_is_durable_before_it_is_spoken() {
+        let mut l = Learner::with_log(1);
+        l.finds_its_leader();
+        l.gets(Packet::LeaderInfo { epoch: 5 });
+        assert_eq!(l.said(), []);
+        assert_eq!(l.stores(), [Write::Promise { accepted: 5, current: 1 }]);
+        let answer = Packet::AckEpoch { last: z(1, 5), current: Some(1) };
+        assert_eq!(l.said(), [Out::Send { link: LINK, packet: answer }]);
+    }
+
+    #[test]
+    fn a_cut_is_made_where_the_log_has_it_and_at_the_mark_of_an_epoch() {
+        for (to, place) in [(z(1, 3), z(1, 3)), (z(1, 2), z(1, 2))] {
+            let mut l = Learner::with_log(1);
+            l.joins(2);
+            l.get_all(vec![Packet::Trunc { to }, proposal(2, 1), commit(2, 1), Packet::NewLeader { epoch: 2, config: None }]);
+            let writes = l.stores();
+            assert_eq!(writes[0], Write::Cut { to: place });
+            assert!(matches!(&writes[1], Write::Append(records) if records[0].zxid == z(2, 1)));
+            assert_eq!(l.said(), [ack(2, 0)]);
+        }
+        let found = Found {
+            accepted: 4,
+            current: 4,
+            base: z(1, 1),
+            ends: vec![z(1, 5), z(4, 2)],
+            delivered: z(1, 5),
+            is_impaired: false,
+        };
+        let mut l = Learner::new(1, found);
+        l.joins(5);
+        l.gets(Packet::Trunc { to: z(4, 0) });
+        assert_eq!(l.stores(), [Write::Cut { to: z(1, 5) }]);
+        assert_eq!(l.said(), []);
+    }
+
+    #[test]
+    fn nothing_delivered_is_cut_and_an_unknown_place_asks_for_the_state() {
+        let mut l = Learner::with_log(1);
+        l.joins(2);
+        l.gets(Packet::Trunc { to: z(1, 1) });
+        assert_eq!(l.left(), Some("the leader would have cut what was delivered"));
+        assert_eq!(l.peer.role(), Role::Looking);
+
+        let mut l = Learner::with_log(1);
+        l.joins(2);
+        l.gets(Packet::Trunc { to: z(1, 9) });
+        assert_eq!(l.left(), Some("the log cannot be cut where the leader says: the state is asked for whole"));
+        l.now = 100;
+        l.step(In::Time);
+        l.finds_its_leader();
+        l.gets(Packet::LeaderInfo { epoch: 3 });
+        l.stores();
+        let answer = Packet::AckEpoch { last: Zxid::ZERO, current: None };
+        assert_eq!(l.said(), [Out::Send { link: LINK, packet: answer }], "nothing is claimed, and nothing counts");
+        l.gets(Packet::Diff { to: z(1, 9) });
+        assert_eq!(l.left(), Some("the leader does not send the state that is needed"));
+    }
+
+    #[test]
+    fn a_state_is_put_in_force_with_what_it_must_not_lack() {
+        let mut l = Learner::with_log(1);
+        l.joins(2);
+        l.gets(Packet::Snap { at: z(1, 1) });
+        l.step(In::StateReceived { link: LINK });
+        l.get_all(vec![proposal(1, 2), commit(1, 2), proposal(1, 3)]);
+        assert_eq!(l.stores(), [], "a crash now must not lose what was there");
+        l.get_all(vec![proposal(1, 4), proposal(1, 5), proposal(1, 6), Packet::NewLeader { epoch: 2, config: None }]);
+        let writes = l.stores();
+        let Write::Install { link: LINK, at, tail } = &writes[0] else { panic!("{writes:?}") };
+        assert!(*at == z(1, 1) && tail.iter().map(|record| record.zxid).eq((2..=5).map(|counter| z(1, counter))));
+        assert_eq!(writes[2], Write::Promise { accepted: 2, current: 2 });
+        let told = [Out::Deliver { up_to: z(1, 2) }, ack(2, 0), ack(1, 3), ack(1, 4), ack(1, 5), ack(1, 6)];
+        assert_eq!(l.said(), told, "what was shown is shown again");
+        l.gets(Packet::UpToDate);
+        assert_eq!(l.peer.delivered(), z(1, 2));
+    }
+
+    #[test]
+    fn a_state_that_lacks_what_was_delivered_is_refused() {
+        let mut l = Learner::with_log(1);
+        l.joins(2);
+        l.gets(Packet::Snap { at: z(1, 1) });
+        l.step(In::StateReceived { link: LINK });
+        l.gets(Packet::NewLeader { epoch: 2, config: None });
+        assert_eq!(l.left(), Some("the leader's state lacks what was delivered here"));
+        assert_eq!(l.stores(), []);
+    }
+
+    #[test]
+    fn a_foreign_state_may_stand_at_a_mark_and_be_repeated_in_part() {
+        let mut l = Learner::with_log(1);
+        l.joins(6);
+        l.gets(Packet::Snap { at: z(5, 0) });
+        l.step(In::StateReceived { link: LINK });
+        l.get_all(vec![proposal(4, 9), commit(4, 9), proposal(5, 1), commit(5, 1), Packet::NewLeader { epoch: 6, config: None }]);
+        l.stores();
+        l.gets(Packet::UpToDate);
+        assert_eq!((l.peer.delivered(), l.peer.logged()), (z(5, 1), z(5, 1)));
+    }
+
+    #[test]
+    fn repeats_are_dropped_while_synchronising_and_nothing_else_is_let_pass() {
+        let stream = |packets: Vec<Packet>| {
+            let mut l = Learner::with_log(1);
+            l.joins(2);
+            l.get_all(std::iter::once(Packet::Diff { to: z(1, 6) }).chain(packets).collect());
+            l.left()
+        };
+        assert_eq!(stream(vec![proposal(1, 5), commit(1, 5), proposal(1, 6), proposal(1, 6), commit(1, 6)]), None);
+        let other = Packet::Proposal { zxid: z(1, 6), blob: vec![99].into() };
+        let repeated = Some("a transaction came a second time");
+        assert_eq!(stream(vec![proposal(1, 6), other]), repeated);
+        assert_eq!(stream(vec![proposal(0, 7)]), repeated);
+        let gap = Some("a transaction came that does not follow the one before");
+        assert_eq!(stream(vec![proposal(1, 7)]), gap);
+        assert_eq!(stream(vec![proposal(2, 0)]), gap);
+        assert_eq!(stream(vec![proposal(3, 2)]), gap);
+        let head = Some("a commit came that is not of the oldest proposal");
+        assert_eq!(stream(vec![proposal(1, 6), proposal(1, 7), commit(1, 7)]), head);
+        assert_eq!(stream(vec![commit(1, 6)]), head);
+        let stray = Some("the leader sent what does not belong here");
+        for packet in [Packet::UpToDate, Packet::Sync, Packet::LeaderInfo { epoch: 2 }, Packet::Snap { at: z(1, 1) }] {
+            assert_eq!(stream(vec![packet]), stray);
+        }
+        assert_eq!(stream(vec![Packet::Inform { zxid: z(1, 6), blob: vec![].into() }]), stray);
+        assert_eq!(stream(vec![Packet::NewLeader { epoch: 3, config: None }]), Some("the leader's epoch has changed"));
+    }
+
+    #[test]
+    fn an_observer_is_informed_and_acknowledges_only_the_leader() {
+        let mut l = Learner::with_log(4);
+        l.joins(2);
+        l.get_all(vec![Packet::Diff { to: z(1, 6) }, proposal(1, 6), commit(1, 6), Packet::NewLeader { epoch: 2, config: None }]);
+        l.stores();
+        l.gets(Packet::UpToDate);
+        assert_eq!(l.peer.role(), Role::Observing { leader: ServerId(2), epoch: 2 });
+        l.out.clear();
+        l.gets(Packet::Inform { zxid: z(2, 1), blob: vec![1].into() });
+        l.stores();
+        assert_eq!(l.said(), [Out::Deliver { up_to: z(2, 1) }]);
+    }
+
+    #[test]
+    fn pings_are_answered_with_the_sessions_heard_of_once_the_leader_is_acknowledged() {
+        let mut l = Learner::with_log(1);
+        l.joins(2);
+        let ping = || Packet::Ping { zxid: z(1, 5), touched: vec![] };
+        l.get_all(vec![Packet::Diff { to: z(1, 5) }, ping(), Packet::NewLeader { epoch: 2, config: None }, ping()]);
+        assert_eq!(l.said(), []);
+        l.stores();
+        l.gets(Packet::UpToDate);
+        l.out.clear();
+        l.step(In::Touched(vec![(SessionId(5), 4000)]));
+        l.get_all(vec![ping(), ping()]);
+        let answer = |touched| Out::Send { link: LINK, packet: Packet::Ping { zxid: z(1, 5), touched } };
+        assert_eq!(l.said(), [answer(vec![(SessionId(5), 4000)]), answer(vec![])]);
+    }
+
+    #[test]
+    fn what_comes_from_a_link_given_up_is_nothing() {
+        let mut l = Learner::with_log(1);
+        l.joins(2);
+        l.step(In::LinkDown { link: LINK });
+        assert_eq!(l.said(), [Out::Became(Role::Looking)], "a broken link is not given up");
+        l.get_all(vec![Packet::Diff { to: z(1, 6) }, proposal(1, 6)]);
+        assert_eq!((l.said(), l.peer.proposed()), (vec![], z(1, 5)));
+        l.step(In::Connected { leader: ServerId(2), link: Link(8) });
+        assert_eq!(l.left(), Some("it is not wanted any more"));
+    }
+
+    #[test]
+    fn a_silent_leader_is_left_and_the_log_comes_to_rest_before_a_vote() {
+        let mut l = Learner::with_log(1);
+        l.joins(2);
+        l.get_all(vec![Packet::Diff { to: z(1, 5) }, Packet::NewLeader { epoch: 2, config: None }]);
+        l.stores();
+        l.gets(Packet::UpToDate);
+        l.gets(proposal(2, 1));
+        l.collect();
+        l.out.clear();
+        l.now = 5000;
+        l.step(In::Time);
+        assert_eq!(l.left(), None);
+        l.now = 5001;
+        l.step(In::Time);
+        let votes = |out: &[Out]| out.iter().filter(|effect| matches!(effect, Out::Notify { .. })).count();
+        assert_eq!(votes(&l.out), 0);
+        assert_eq!(l.left(), Some("the leader is silent"));
+        l.stores();
+        let own = Some(Vote { epoch: 2, zxid: z(2, 1), leader: ServerId(1) });
+        assert!(l.out.iter().any(|effect| matches!(effect, Out::Notify { notification, .. } if notification.vote == own)));
+    }
+
+    #[test]
+    fn one_that_may_have_forgotten_keeps_away_learns_and_then_counts() {
+        let found = Found { accepted: 0, current: 0, base: Zxid::ZERO, ends: vec![], delivered: Zxid::ZERO, is_impaired: true };
+        let mut l = Learner::new(1, found);
+        l.now = 34_999;
+        l.step(In::Time);
+        assert!(!l.out.iter().any(|effect| matches!(effect, Out::Notify { .. })));
+        l.now = 35_000;
+        l.step(In::Time);
+        let asks = |effect: &Out| matches!(effect, Out::Notify { notification, .. } if notification.vote.is_none());
+        assert_eq!(l.out.iter().filter(|effect| asks(effect)).count(), 2);
+        l.finds_its_leader();
+        l.gets(Packet::LeaderInfo { epoch: 3 });
+        l.stores();
+        assert_eq!(l.said(), [Out::Send { link: LINK, packet: Packet::AckEpoch { last: Zxid::ZERO, current: None } }]);
+        l.gets(Packet::Snap { at: z(2, 9) });
+        l.step(In::StateReceived { link: LINK });
+        l.gets(Packet::NewLeader { epoch: 3, config: None });
+        l.stores();
+        l.gets(Packet::UpToDate);
+        assert_eq!(l.peer.role(), Role::Observing { leader: ServerId(2), epoch: 3 });
+        assert_eq!(l.stores(), [Write::Restored]);
+        assert!(!l.peer.is_impaired() && l.peer.role() == Role::Looking);
+        let own = Some(Vote { epoch: 3, zxid: z(2, 9), leader: ServerId(1) });
+        assert!(l.out.iter().any(|effect| matches!(effect, Out::Notify { notification, .. } if notification.vote == own)));
+    }
+}

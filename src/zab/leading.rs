@@ -210,6 +210,9 @@ impl Leading {
         out: &mut Vec<Out>,
     ) -> Result<(), Why> {
         let learner = self.learners.get_mut(&link).expect("a learner that speaks is known");
+        // Java's server says -1 where it cannot read its own log.
+        let is_known = last.epoch() <= EPOCH_MAX;
+        let (last, current) = if is_known { (last, current) } else { (Zxid::ZERO, None) };
         if self.phase < Phase::Syncing
             && let Some(current) = current
         {
@@ -421,6 +424,10 @@ impl Leading {
         if self.phase != Phase::Serving && now.since(self.since) > init {
             return Err("no quorum came in time");
         }
+        self.forget_acknowledged(books.logged());
+        if self.phase == Phase::Serving && self.owes(books.logged(), self.since, now) > sync {
+            return Err("this server's own disk is too slow");
+        }
         self.dismiss(now, init, sync, out);
         if self.phase == Phase::Serving && self.half_ticks.is_multiple_of(2) {
             let fresh = self.learners.values().filter(|learner| {
@@ -439,23 +446,28 @@ impl Leading {
         Ok(())
     }
 
+    /// Forgets when it was proposed what everybody has logged.
+    fn forget_acknowledged(&mut self, logged: Zxid) {
+        let owing = self.learners.values().filter(|learner| learner.is_attached() && !learner.is_observer());
+        let least = owing.map(|learner| learner.acked).fold(logged, Zxid::min);
+        while self.proposed.pop_front_if(|(zxid, _)| *zxid <= least).is_some() {}
+    }
+
+    /// For how long, in ms, somebody who has logged up to `acked` has owed the next, if it was asked to since `since`.
+    fn owes(&self, acked: Zxid, since: Millis, now: Millis) -> u64 {
+        let oldest = self.proposed.get(self.proposed.partition_point(|(zxid, _)| *zxid <= acked));
+        oldest.map_or(0, |(_, at)| now.since((*at).max(since)))
+    }
+
     /// Gives up learners that have been silent, or owe something, for too long.
     fn dismiss(&mut self, now: Millis, init: u64, sync: u64, out: &mut Vec<Out>) {
-        let owing = self.learners.values().filter(|learner| learner.is_attached() && !learner.is_observer());
-        match owing.map(|learner| learner.acked).min() {
-            Some(least) => while self.proposed.pop_front_if(|(zxid, _)| *zxid <= least).is_some() {},
-            None => self.proposed.clear(),
-        }
-        let proposed = &self.proposed;
         let overdue = |learner: &Progress| match learner.stage {
             Stage::Fresh | Stage::Told | Stage::Attached if now.since(learner.since) > init => {
                 Some("it owes a word for too long")
             }
             Stage::UpToDate if now.since(learner.heard) > sync => Some("it is silent"),
-            Stage::UpToDate if !learner.is_observer() => {
-                let oldest = proposed.get(proposed.partition_point(|(zxid, _)| *zxid <= learner.acked));
-                let is_late = oldest.is_some_and(|(_, at)| now.since((*at).max(learner.since)) > sync);
-                is_late.then_some("it owes an acknowledgement for too long")
+            Stage::UpToDate if !learner.is_observer() && self.owes(learner.acked, learner.since, now) > sync => {
+                Some("it owes an acknowledgement for too long")
             }
             _ => None,
         };
