@@ -294,10 +294,6 @@ impl Process {
         let then = match write {
             Write::Promise { accepted, current } => {
                 let promise = Promise { accepted: *accepted, current: *current };
-                if cfg!(mutant = "m17-driver") {
-                    self.queue.pop_front();
-                    return Ok(true);
-                }
                 self.cabinet.promise(promise, &mut ops);
                 Then::Promise(token, promise)
             }
@@ -310,6 +306,12 @@ impl Process {
             }
             Write::Cut { to } => {
                 let to = *to;
+                if cfg!(mutant = "m11") {
+                    self.queue.pop_front();
+                    self.jobs.push(Job { ops, then: Then::Restored(token) });
+                    self.alone = Some(None);
+                    return Ok(true);
+                }
                 if self.is_archiving || !self.log.has_spare() {
                     return Ok(false);
                 }
@@ -340,7 +342,8 @@ impl Process {
                 ops.extend(writes);
                 self.cabinet.lower(new.last(), &mut ops);
                 let said = self.cabinet.manifested();
-                let manifest = Manifest { oldest: new.oldest(), image: said.image.max(state.at), ..said };
+                let oldest = if cfg!(mutant = "m13") { said.oldest } else { new.oldest() };
+                let manifest = Manifest { oldest, image: said.image.max(state.at), ..said };
                 self.cabinet.manifest(manifest, &mut ops);
                 self.installing = Some((state, tail.iter().map(|entry| entry.mark).collect()));
                 Then::Install(token, state, Box::new(new))
@@ -368,7 +371,7 @@ impl Process {
             }
             Then::Install(token, state, new) => {
                 let gone = self.log.restarted(*new);
-                let ops = self.log.retire(&gone, 2);
+                let ops = self.log.retire(if cfg!(mutant = "m13") { &[] } else { &gone }, 2);
                 self.jobs.push(Job { ops, then: Then::Chore });
                 self.is_archiving = true;
                 self.images.insert(state.at, state);
@@ -463,6 +466,9 @@ impl Process {
         disk.apply(&Op::Create(Dir::Images, RECEIVED.into()));
         disk.apply(&Op::Write(Dir::Images, RECEIVED.into(), 0, state.encode().into()));
         self.received = Some((link, state));
+        if cfg!(mutant = "m08") {
+            self.state = state;
+        }
     }
 
     /// Everything up to a mark may be shown: the transactions that are new, with their places, and the state behind each.
