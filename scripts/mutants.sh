@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Mutants: builds the simulator with one planted bug after the other (cfg(mutant = "m01"), see docs/zab.md) and says which promise each one
+# Mutants: builds the simulator with one planted bug after the other (cfg(mutant = "m01"), see docs/sim.md) and says which promise each one
 # breaks first, and at which seed. A mutant that lives is a hole in the checks.
 #
 #   scripts/mutants.sh [--seeds N] [m01 m02 ...]     50000 seeds at most; all that are planted unless told otherwise

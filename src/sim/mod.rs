@@ -1,5 +1,5 @@
 //! Floor 4: a pretend world from one seed. The same Zab core, log and recovery as in the server, under an event loop that owns the clock,
-//! the net and the disks, breaks them by a plan, and checks after every event that no promise was broken. `docs/zab.md` has the list.
+//! the net and the disks, breaks them by a plan, and checks after every event that no promise was broken. `docs/sim.md` has the list.
 
 mod boot;
 mod carry;
@@ -8,6 +8,7 @@ mod chance;
 mod disk;
 mod ending;
 pub mod faults;
+mod host;
 mod log;
 mod net;
 mod node;

@@ -1,4 +1,4 @@
-//! Oracle: knows the whole history and says when a server breaks a promise. The numbers are those of the list in `docs/zab.md`.
+//! Oracle: knows the whole history and says when a server breaks a promise. The numbers are those of the list in `docs/sim.md`.
 //!
 //! Every property is checked for all transactions and all servers, at the moment at which it could break.
 

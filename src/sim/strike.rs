@@ -37,10 +37,10 @@ impl World {
             }
             Kind::CrashAtSync | Kind::SyncError => {
                 let is_error = fault.kind == Kind::SyncError;
-                // What fails while a server starts is the same as a start that is tried again.
-                if is_up {
-                    self.nodes[target].trap =
-                        Some(Trap { syncs: fault.count.max(1), is_error, back: fault.span, nonce: fault.nonce });
+                // One that starts is struck too.
+                if self.nodes[target].is_powered {
+                    let (syncs, back, nonce) = (fault.count.max(1), fault.span, fault.nonce);
+                    self.nodes[target].trap = Some(Trap { syncs, is_error, back, nonce });
                 }
                 return Ok(());
             }

@@ -6,18 +6,18 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use super::boot;
 use super::case::Case;
 use super::chance::{Chance, mix};
-use super::disk::{Left, Op};
+
 use super::faults::Fault;
 use super::net::{End, Later, Message, Net};
-use super::node::{Node, Step};
+use super::node::Node;
 use super::oracle::{Oracle, Verdict, Violation};
-use super::process::{Job, Process, Then};
+
 use super::stats::Stats;
 use super::trace::{Trace, short};
 use crate::ground::ids::{ServerId, Zxid};
 use crate::ground::time::Millis;
 use crate::proto::packet::Packet;
-use crate::zab::{In, Link, Members, Out, Peer, Record, Role, Token, Write};
+use crate::zab::{In, Link, Members, Out, Record, Role, Token, Write};
 
 /// Transactions that a leader may have proposed and not delivered; then its clients wait.
 const OUTSTANDING_MAX: usize = 400;
@@ -26,10 +26,10 @@ const OUTSTANDING_MAX: usize = 400;
 const AUDITS: u64 = 10_000;
 
 /// How often a server looks after its watermark and images, us.
-const CHORE: u64 = 50_000;
+pub(super) const CHORE: u64 = 50_000;
 
 /// Writes and packets that may wait in one place.
-const QUEUE_MAX: usize = 50_000;
+pub(super) const QUEUE_MAX: usize = 50_000;
 
 /// What happens.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -108,7 +108,7 @@ pub struct World {
     queue: BinaryHeap<Reverse<Due>>,
     next: u64,
     /// Inputs that follow from what was just done.
-    inputs: VecDeque<(usize, In)>,
+    pub(super) inputs: VecDeque<(usize, In)>,
     later: Vec<(u64, Later)>,
     /// Packets behind a state that is not ready, by connection.
     pub(super) held: BTreeMap<u64, Vec<Packet>>,
@@ -116,8 +116,8 @@ pub struct World {
     audits: Chance,
     asked: u64,
     /// Requests that wait for their leader: server, zxid.
-    waiting: Vec<VecDeque<Zxid>>,
-    members: Members,
+    pub(super) waiting: Vec<VecDeque<Zxid>>,
+    pub(super) members: Members,
     hash: u64,
 }
 
@@ -335,7 +335,7 @@ impl World {
         self.perform(node, outs)
     }
 
-    fn perform(&mut self, node: usize, outs: Vec<Out>) -> Verdict {
+    pub(super) fn perform(&mut self, node: usize, outs: Vec<Out>) -> Verdict {
         for out in outs {
             self.trace.note(self.now, || format!("{} -> {}", node + 1, short(&out)));
             self.effect(node, out)?;
@@ -429,17 +429,6 @@ impl World {
         Ok(())
     }
 
-    /// What would be found if the power went now and left nothing that is not durable. Would it bear out what is said?
-    fn audit(&mut self, index: usize) -> Verdict {
-        let node = &self.nodes[index];
-        let Some(process) = &node.process else { return Ok(()) };
-        self.stats.count("audits of a disk");
-        match boot::boot(&node.disk.worst(), node.id, self.case.settings.segment * 4096) {
-            Ok(boot) => self.oracle.recovered(index, &boot, Some(&process.remains())),
-            Err(why) => Err(Violation { invariant: "I11", what: format!("server {} would not start now: {why}", index + 1) }),
-        }
-    }
-
     fn store(&mut self, node: usize, token: Token, write: Write) -> Verdict {
         let process = self.nodes[node].process.as_ref().expect("it has just spoken");
         match &write {
@@ -504,84 +493,6 @@ impl World {
         self.oracle.became(node, process, role)
     }
 
-    /// Starts what a server's disk can start, and hands in what it has answered.
-    pub fn pump(&mut self, index: usize) -> Verdict {
-        let Node { process, disk, salts, .. } = &mut self.nodes[index];
-        let Some(process) = process else { return Ok(()) };
-        if let Err(why) = process.pump(disk, salts) {
-            return Err(Violation { invariant: "I24", what: format!("server {}: {why}", index + 1) });
-        }
-        if process.backlog() > QUEUE_MAX {
-            return Err(Violation {
-                invariant: "I25",
-                what: format!("server {} has {} writes waiting", index + 1, process.backlog()),
-            });
-        }
-        while let Some(token) = process.answer() {
-            self.inputs.push_back((index, In::Stored(token)));
-        }
-        for job in std::mem::take(&mut process.jobs) {
-            self.begin(index, job)?;
-        }
-        Ok(())
-    }
-
-    /// Begins work for a disk.
-    pub fn begin(&mut self, index: usize, job: Job) -> Verdict {
-        let (number, step) = self.nodes[index].start(job);
-        self.go_on(index, number, step)
-    }
-
-    fn go_on(&mut self, index: usize, number: u64, step: Step) -> Verdict {
-        match step {
-            Step::Waits => {
-                let life = self.nodes[index].life;
-                let at = self.now + self.nodes[index].latency(self.now, &self.case.settings);
-                self.at(at, Event::Disk { node: index, life, job: number });
-                Ok(())
-            }
-            Step::Done(Then::Boot(boot)) => self.started(index, *boot),
-            Step::Done(then) => {
-                self.trace.note(self.now, || format!("{} disk: {}", index + 1, then.name()));
-                if matches!(then, Then::Restored(_)) {
-                    self.nodes[index].is_impaired = false;
-                }
-                self.nodes[index].process.as_mut().expect("it works").done(then);
-                self.pump(index)
-            }
-        }
-    }
-
-    fn disk_answers(&mut self, index: usize, job: u64) -> Verdict {
-        self.stats.syncs += 1;
-        if let Some(trap) = &mut self.nodes[index].trap {
-            trap.syncs = trap.syncs.saturating_sub(1);
-            if trap.syncs == 0 {
-                let trap = *trap;
-                let mut chance = Chance::new(self.case.seed, "trap", trap.nonce);
-                self.nodes[index].trap = None;
-                self.trace.note(self.now, || format!("{} at {:?}", index + 1, self.nodes[index].waiting(job).map(Op::name)));
-                if trap.is_error {
-                    self.stats.count("fault: sync failed");
-                    self.nodes[index].failed(job, &mut chance);
-                    if !cfg!(any(mutant = "m10", mutant = "m28")) {
-                        self.end(index, None);
-                        self.at(self.now + trap.back, Event::Start { node: index });
-                        return Ok(());
-                    }
-                } else {
-                    self.stats.count("fault: power lost at a sync");
-                    let left = chance.pick(&[Left::Nothing, Left::Writes, Left::Sectors, Left::Sectors]);
-                    self.end(index, Some((left, &mut chance)));
-                    self.at(self.now + trap.back, Event::Start { node: index });
-                    return Ok(());
-                }
-            }
-        }
-        let step = self.nodes[index].synced(job);
-        self.go_on(index, job, step)
-    }
-
     fn client(&mut self) -> Verdict {
         let settings = self.case.settings;
         let next = self.now + 1 + self.clients.around(settings.op_every);
@@ -627,61 +538,6 @@ impl World {
         self.waiting[leader].extend(records.iter().map(|record| record.zxid));
         self.stats.proposed += records.len() as u64;
         self.input(leader, In::Propose(records))
-    }
-
-    /// A process ends, and with it its connections.
-    pub fn end(&mut self, index: usize, left: Option<(Left, &mut Chance)>) {
-        let is_power = left.is_some();
-        let is_told = !is_power || self.nodes[index].chance().coin();
-        self.nodes[index].end(left);
-        self.waiting[index].clear();
-        self.inputs.retain(|(node, _)| *node != index);
-        self.net.silence(index);
-        for (link, end) in self.net.links_of(index) {
-            self.held.remove(&link);
-            if is_told {
-                self.on_net(|net, now, later| net.close(now, link, end, !is_power, later));
-            } else {
-                self.net.vanish(link, end);
-            }
-        }
-    }
-
-    fn start(&mut self, index: usize) -> Verdict {
-        let node = &mut self.nodes[index];
-        if node.process.is_some() || !node.begins() {
-            return Ok(());
-        }
-        node.is_powered = true;
-        match boot::boot(&node.disk, node.id, self.case.settings.segment * 4096) {
-            Ok(mut boot) => {
-                let ops = std::mem::take(&mut boot.ops);
-                self.stats.count("starts");
-                self.begin(index, Job { ops, then: Then::Boot(Box::new(boot)) })
-            }
-            Err(why) => Err(Violation { invariant: "I24", what: format!("server {} does not start: {why}", index + 1) }),
-        }
-    }
-
-    fn started(&mut self, index: usize, boot: boot::Boot) -> Verdict {
-        let node = &self.nodes[index];
-        self.oracle.recovered(index, &boot, node.remains.as_ref())?;
-        let (now, found) = (node.clock(self.now), Process::known(&boot));
-        self.trace.note(self.now, || format!("{} starts with {found:?}", index + 1));
-        let is_impaired = boot.is_impaired;
-        let images = boot::images(&node.disk).into_iter().map(|state| (state.at, state)).collect();
-        let up_to = found.delivered;
-        let (peer, outs) = Peer::new(node.id, self.members.clone(), self.case.settings.times(), found, now);
-        let mut process = Process::new(boot, peer, self.case.settings, images);
-        let shown = process.deliver(up_to);
-        self.oracle.delivered(&self.nodes, index, &process, up_to, &shown)?;
-        let node = &mut self.nodes[index];
-        node.process = Some(process);
-        node.remains = None;
-        node.is_impaired = is_impaired;
-        let life = node.life;
-        self.at(self.now + CHORE, Event::Chore { node: index, life });
-        self.perform(index, outs)
     }
 
     fn resume(&mut self, index: usize) -> Verdict {
