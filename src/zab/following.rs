@@ -196,6 +196,9 @@ impl Following {
         match (packet, &self.stage) {
             (Packet::LeaderInfo { epoch }, Stage::Introduced) => self.leader_info(epoch, books, out),
             (Packet::Diff { .. }, Stage::Accepted) if !self.wants_state => {
+                if cfg!(mutant = "m02") {
+                    books.promise(books.accepted(), self.epoch, out);
+                }
                 self.stage = Stage::Syncing;
                 Ok(())
             }
@@ -392,9 +395,6 @@ impl Following {
         }
         if !self.is_observer {
             self.owed.clone_from(&self.pending);
-        }
-        if cfg!(mutant = "m02") {
-            books.promise(books.accepted(), self.epoch, out);
         }
         books.flush(out);
         self.stage = Stage::Settling { history: books.issued() };

@@ -1,15 +1,6 @@
-//! Paper: plays the scripts of `tests/scripts`, in which servers of the ensemble are set up, run step by step, and write down what they do.
-//!
-//! A script is a list of commands, each followed by `----` and what it led to. `REWRITE=1 cargo test --test paper` writes the latter anew;
-//! a change of the protocol then shows as a change of text. There is one clock, one queue of what is under way, and no chance.
-//!
-//! Commands: `members voters=1,2,3 observers=4`, `start 1 anew log=1.1-1.3,2.1 accepted=2 current=2 delivered=1.3 base=1.0 impaired`,
-//! `stop 1`, `run`, `time 500`, `propose 1 3`, `leave 1`, `hold disk 2`, `hold link 1 2`, `release`, `cut 1 2`, `heal`, `trace votes pings`,
-//! `limits memory=100 epoch=5`, `forget`, `show`. A zxid is written as epoch and counter, `5.3`.
+//! World: servers of an ensemble, their disks and what is under way between them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt::Write as _;
-use std::path::Path;
 
 use ringkeeper::ground::ids::{ServerId, Zxid};
 use ringkeeper::ground::time::Millis;
@@ -17,16 +8,18 @@ use ringkeeper::proto::packet::Packet;
 use ringkeeper::proto::vote::{Notification, Standing};
 use ringkeeper::zab::{Found, In, Link, Members, Out, Peer, Record, Role, Times, Token, Write};
 
-const TIMES: Times =
+use crate::words::{packet_text, pair, ranges, record, short, write_text, zxid};
+
+pub const TIMES: Times =
     Times { tick: 1000, init_limit: 10, sync_limit: 5, notification_min: 200, notification_max: 60_000, finalize_wait: 200 };
 /// Transactions in one piece that is read from a log: few, so that there are many pieces.
-const PIECE: usize = 2;
+pub const PIECE: usize = 2;
 /// No command leads to more events than this.
-const EVENTS_MAX: usize = 20_000;
+pub const EVENTS_MAX: usize = 20_000;
 
 /// What a server has on its disk.
 #[derive(Clone, Default, Debug)]
-struct Disk {
+pub struct Disk {
     accepted: u32,
     current: u32,
     base: Zxid,
@@ -36,8 +29,8 @@ struct Disk {
 }
 
 #[derive(Default)]
-struct Node {
-    peer: Option<Peer>,
+pub struct Node {
+    pub peer: Option<Peer>,
     disk: Disk,
     /// Raised when it starts: what was under way to an earlier life is lost.
     life: u64,
@@ -45,7 +38,7 @@ struct Node {
 
 /// What is under way.
 #[derive(Clone, Debug)]
-enum Event {
+pub enum Event {
     Notify { from: u8, to: u8, notification: Notification },
     Connect { from: u8, to: u8 },
     Packet { link: Link, to: u8, packet: Packet },
@@ -57,104 +50,35 @@ enum Event {
 }
 
 #[derive(Default)]
-struct World {
-    now: u64,
-    voters: Vec<u8>,
-    observers: Vec<u8>,
-    nodes: BTreeMap<u8, Node>,
+pub struct World {
+    pub now: u64,
+    pub voters: Vec<u8>,
+    pub observers: Vec<u8>,
+    pub nodes: BTreeMap<u8, Node>,
     /// Each link's two ends, those that are open.
     links: BTreeMap<Link, (u8, u8, BTreeSet<u8>)>,
-    queue: VecDeque<Event>,
-    held: Vec<Event>,
-    hold_disks: BTreeSet<u8>,
+    pub queue: VecDeque<Event>,
+    pub held: Vec<Event>,
+    pub hold_disks: BTreeSet<u8>,
     hold_links: BTreeSet<(u8, u8)>,
-    cut: BTreeSet<(u8, u8)>,
+    pub cut: BTreeSet<(u8, u8)>,
     votes: bool,
     pings: bool,
-    memory: usize,
-    epoch_length: u32,
+    pub memory: usize,
+    pub epoch_length: u32,
     /// All that was delivered anywhere, in order: nobody may differ.
-    agreed: Vec<Record>,
+    pub agreed: Vec<Record>,
     /// Where chance stands, if what is under way happens by chance.
-    chance: Option<u64>,
-    trace: String,
-}
-
-fn zxid(text: &str) -> Zxid {
-    let (epoch, counter) = text.split_once('.').unwrap_or_else(|| panic!("a zxid is written 5.3: {text}"));
-    Zxid::new(epoch.parse().expect("an epoch"), counter.parse().expect("a counter"))
-}
-
-fn short(zxid: Zxid) -> String {
-    format!("{}.{}", zxid.epoch(), zxid.counter())
-}
-
-/// The bytes of a transaction tell which leader made it.
-fn record(zxid: Zxid, by: u8) -> Record {
-    Record { zxid, blob: vec![by; 10].into() }
-}
-
-/// Zxids as ranges.
-fn ranges<'a>(records: impl IntoIterator<Item = &'a Record>) -> String {
-    let mut text = String::new();
-    let mut open: Option<(Zxid, Zxid)> = None;
-    let close = |open: Option<(Zxid, Zxid)>, text: &mut String| {
-        if let Some((first, last)) = open {
-            let range = if first == last { short(first) } else { format!("{}-{}", short(first), short(last)) };
-            let _ = write!(text, "{}{range}", if text.is_empty() { "" } else { "," });
-        }
-    };
-    for record in records {
-        open = match open {
-            Some((first, last)) if last.next() == Some(record.zxid) => Some((first, record.zxid)),
-            other => {
-                close(other, &mut text);
-                Some((record.zxid, record.zxid))
-            }
-        };
-    }
-    close(open, &mut text);
-    if text.is_empty() { "nothing".into() } else { text }
-}
-
-fn pair(a: u8, b: u8) -> (u8, u8) {
-    (a.min(b), a.max(b))
-}
-
-fn packet_text(packet: &Packet) -> String {
-    match packet {
-        Packet::Info(info) if info.is_observer => format!("OBSERVERINFO accepted {}", info.accepted),
-        Packet::Info(info) => format!("FOLLOWERINFO accepted {}", info.accepted),
-        Packet::LeaderInfo { epoch } => format!("LEADERINFO {epoch}"),
-        Packet::AckEpoch { last, current } => {
-            format!("ACKEPOCH last {} current {}", short(*last), current.map_or("-".into(), |current| current.to_string()))
-        }
-        Packet::Diff { to } => format!("DIFF {}", short(*to)),
-        Packet::Trunc { to } => format!("TRUNC {}", short(*to)),
-        Packet::Snap { at } => format!("SNAP {}", short(*at)),
-        Packet::NewLeader { epoch, .. } => format!("NEWLEADER {epoch}"),
-        Packet::UpToDate => "UPTODATE".into(),
-        Packet::Proposal { zxid, .. } => format!("PROPOSAL {}", short(*zxid)),
-        Packet::Ack { zxid } => format!("ACK {}", short(*zxid)),
-        Packet::Commit { zxid } => format!("COMMIT {}", short(*zxid)),
-        Packet::Inform { zxid, .. } => format!("INFORM {}", short(*zxid)),
-        Packet::Ping { zxid, .. } => format!("PING {}", short(*zxid)),
-        other => format!("{other:?}"),
-    }
-}
-
-fn write_text(write: &Write) -> String {
-    match write {
-        Write::Promise { accepted, current } => format!("promise accepted {accepted} current {current}"),
-        Write::Append(records) => format!("log {}", ranges(records)),
-        Write::Cut { to } => format!("cut to {}", short(*to)),
-        Write::Install { at, tail, .. } => format!("install {} and {}", short(*at), ranges(tail)),
-        Write::Restored => "restored".into(),
-    }
+    pub chance: Option<u64>,
+    pub trace: String,
 }
 
 impl World {
-    fn say(&mut self, line: &str) {
+    pub fn new(memory: usize, epoch_length: u32, chance: Option<u64>) -> Self {
+        Self { memory, epoch_length, chance, ..Self::default() }
+    }
+
+    pub fn say(&mut self, line: &str) {
         self.trace.push_str(line);
         self.trace.push('\n');
     }
@@ -164,7 +88,7 @@ impl World {
         Members { voters: ids(&self.voters), observers: ids(&self.observers), text: b"version=0".as_slice().into(), version: 0 }
     }
 
-    fn start(&mut self, id: u8, words: &[&str]) {
+    pub fn start(&mut self, id: u8, words: &[&str]) {
         let members = self.members();
         let (memory, epoch_length, now) = (self.memory, self.epoch_length, Millis(self.now));
         let node = self.nodes.entry(id).or_default();
@@ -212,7 +136,7 @@ impl World {
         self.effects(id, out);
     }
 
-    fn stop(&mut self, id: u8) {
+    pub fn stop(&mut self, id: u8) {
         let node = self.nodes.get_mut(&id).expect("it stands");
         node.peer = None;
         node.life += 1;
@@ -232,7 +156,7 @@ impl World {
         }
     }
 
-    fn step(&mut self, id: u8, input: In) {
+    pub fn step(&mut self, id: u8, input: In) {
         let mut out = Vec::new();
         let now = Millis(self.now);
         if let Some(peer) = self.nodes.get_mut(&id).and_then(|node| node.peer.as_mut()) {
@@ -352,7 +276,7 @@ impl World {
         self.nodes[&id].life == life && self.nodes[&id].peer.is_some()
     }
 
-    fn happen(&mut self, event: Event) {
+    pub fn happen(&mut self, event: Event) {
         if self.is_held(&event) {
             self.held.push(event);
             return;
@@ -420,7 +344,7 @@ impl World {
     }
 
     /// A number below `n`, by chance.
-    fn dice(&mut self, n: u64) -> u64 {
+    pub fn dice(&mut self, n: u64) -> u64 {
         let state = self.chance.as_mut().expect("chance is in play");
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (*state >> 33) % n
@@ -437,7 +361,7 @@ impl World {
         }
     }
 
-    fn next(&mut self) -> Option<Event> {
+    pub fn next(&mut self) -> Option<Event> {
         if self.chance.is_none() || self.queue.len() < 2 {
             return self.queue.pop_front();
         }
@@ -447,7 +371,7 @@ impl World {
         self.queue.remove(first)
     }
 
-    fn run(&mut self) {
+    pub fn run(&mut self) {
         let mut events = 0;
         while let Some(event) = self.next() {
             events += 1;
@@ -457,7 +381,7 @@ impl World {
     }
 
     /// Lets time pass, to each server when it wants to know.
-    fn time(&mut self, ms: u64) {
+    pub fn time(&mut self, ms: u64) {
         let end = self.now + ms;
         loop {
             self.run();
@@ -473,7 +397,7 @@ impl World {
         self.run();
     }
 
-    fn show(&mut self) {
+    pub fn show(&mut self) {
         for id in self.nodes.keys().copied().collect::<Vec<_>>() {
             let node = &self.nodes[&id];
             let disk = &node.disk;
@@ -490,7 +414,7 @@ impl World {
         }
     }
 
-    fn command(&mut self, line: &str) -> String {
+    pub fn command(&mut self, line: &str) -> String {
         let words: Vec<&str> = line.split_whitespace().collect();
         let id = |at: usize| words[at].parse::<u8>().expect("a server");
         match words[0] {
@@ -555,177 +479,3 @@ impl World {
         std::mem::take(&mut self.trace)
     }
 }
-
-/// Plays a script, and gives it back with what happened.
-fn play(script: &str) -> String {
-    let mut world = World { memory: 1 << 20, epoch_length: 1 << 30, ..World::default() };
-    let mut played = String::new();
-    let mut lines = script.lines().peekable();
-    while let Some(line) = lines.next() {
-        played.push_str(line);
-        played.push('\n');
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let trace = world.command(line);
-        if lines.peek() == Some(&"----") {
-            lines.next();
-            while lines.next_if(|line| !line.is_empty()).is_some() {}
-        }
-        if !trace.is_empty() {
-            played.push_str("----\n");
-            played.push_str(&trace);
-        }
-    }
-    played
-}
-
-fn check(name: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts").join(name);
-    let script = std::fs::read_to_string(&path).expect("the script is there");
-    let played = play(&script);
-    if std::env::var_os("REWRITE").is_some() {
-        std::fs::write(&path, played).expect("the script can be written");
-    } else if played != script {
-        let line = played.lines().zip(script.lines()).take_while(|(a, b)| a == b).count();
-        let (now, was) = (played.lines().nth(line), script.lines().nth(line));
-        panic!("{name}, line {}:\n  written {was:?}\n  played  {now:?}\nREWRITE=1 writes it anew", line + 1);
-    }
-}
-
-macro_rules! scripts {
-    ($($name:ident),* $(,)?) => {
-        $(#[test]
-        fn $name() {
-            check(concat!(stringify!($name), ".txt"));
-        })*
-
-        /// No script lies about unplayed.
-        #[test]
-        fn all_are_played() {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
-            let mut found: Vec<String> = std::fs::read_dir(folder)
-                .expect("the folder is there")
-                .map(|entry| entry.expect("an entry").file_name().into_string().expect("a plain name"))
-                .collect();
-            found.sort();
-            let mut played = vec![$(concat!(stringify!($name), ".txt").to_owned()),*];
-            played.sort();
-            assert_eq!(found, played);
-        }
-    };
-}
-
-impl World {
-    /// Lets some of what is under way happen.
-    fn some(&mut self) {
-        for _ in 0..self.dice(40) {
-            if let Some(event) = self.next() {
-                self.happen(event);
-            }
-        }
-    }
-
-    /// Whatever may go wrong, by chance.
-    fn trouble(&mut self) {
-        let all: Vec<u8> = self.voters.iter().chain(&self.observers).copied().collect();
-        let pick = all[self.dice(all.len() as u64) as usize];
-        let other = all[self.dice(all.len() as u64) as usize];
-        let stands = self.nodes.get(&pick).is_some_and(|node| node.peer.is_some());
-        match self.dice(16) {
-            0..3 if stands => {
-                self.say(&format!("# stop {pick}"));
-                self.stop(pick);
-            }
-            0..6 if !stands => {
-                self.say(&format!("# start {pick}"));
-                self.start(pick, &[]);
-            }
-            6 if pick != other => {
-                self.say(&format!("# cut {pick} {other}"));
-                self.cut.insert(pair(pick, other));
-            }
-            7 => {
-                self.say(&format!("# hold disk {pick}"));
-                self.hold_disks.insert(pick);
-            }
-            8 => {
-                self.say("# heal and release");
-                self.cut.clear();
-                self.hold_disks.clear();
-                let held = std::mem::take(&mut self.held);
-                for event in held.into_iter().rev() {
-                    self.queue.push_front(event);
-                }
-            }
-            9 => {
-                // Time passes here and nowhere else.
-                self.now += self.dice(3000);
-                self.step(pick, In::Time);
-            }
-            10 | 11 => {
-                let ms = self.dice(2000);
-                self.say(&format!("# time {ms}"));
-                self.time(ms);
-            }
-            _ => {
-                for id in all {
-                    let leads =
-                        self.nodes.get(&id).and_then(|node| node.peer.as_ref()).map(|peer| (peer.role(), peer.proposed()));
-                    if let Some((Role::Leading { epoch }, proposed)) = leads {
-                        let first = proposed.0.max(Zxid::new(epoch, 0).0) + 1;
-                        let records = (first..=first + self.dice(3)).map(|zxid| record(Zxid(zxid), id)).collect();
-                        self.step(id, In::Propose(records));
-                    }
-                }
-            }
-        }
-        self.some();
-    }
-}
-
-/// Servers stop, start, are cut off and have slow disks, by chance; then everything is well, and they agree on all that was ever shown.
-#[test]
-fn chance() {
-    let seeds = std::env::var("SEEDS").map_or(200, |seeds| seeds.parse().expect("a number"));
-    let first: u64 = std::env::var("SEED").map_or(1, |seed| seed.parse().expect("a number"));
-    let mut delivered = 0;
-    for seed in first..first + seeds {
-        let mut world = World { memory: 35, epoch_length: 20, chance: Some(seed), ..World::default() };
-        (world.voters, world.observers) = [(vec![1, 2, 3], vec![4]), (vec![1, 2, 3, 4, 5], vec![])][seed as usize % 2].clone();
-        let all: Vec<u8> = world.voters.iter().chain(&world.observers).copied().collect();
-        for id in &all {
-            world.start(*id, &[]);
-        }
-        world.say(&format!("# seed {seed}"));
-        for _ in 0..150 {
-            world.trouble();
-        }
-        world.say("# peace");
-        world.cut.clear();
-        world.hold_disks.clear();
-        let held = std::mem::take(&mut world.held);
-        for event in held.into_iter().rev() {
-            world.queue.push_front(event);
-        }
-        for id in &all {
-            if world.nodes[id].peer.is_none() {
-                world.start(*id, &[]);
-            }
-        }
-        world.time(100_000);
-        world.show();
-        let peers = || world.nodes.values().map(|node| node.peer.as_ref().expect("all stand"));
-        let leaders = peers().filter(|peer| matches!(peer.role(), Role::Leading { .. })).count();
-        assert_eq!(leaders, 1, "seed {seed}\n{}", world.trace);
-        let end = world.agreed.last().map_or(Zxid::ZERO, |record| record.zxid);
-        for (id, peer) in all.iter().zip(peers()) {
-            assert_ne!(peer.role(), Role::Looking, "seed {seed}: {id}\n{}", world.trace);
-            assert_eq!(peer.delivered(), end, "seed {seed}: {id}\n{}", world.trace);
-        }
-        delivered += world.agreed.len();
-    }
-    assert!(delivered as u64 > seeds, "chance leaves room for transactions");
-}
-
-scripts!(election, broadcast, diff, trunc, snap, divergence, observer, hand_over);
