@@ -5,9 +5,9 @@
 //!
 //! 0. [`ground`]: what is counted
 //! 1. [`proto`]: what is said
-//! 2. [`tree`], [`watch`], [`session`], [`auth`], [`storage`]: the crafts
+//! 2. [`tree`], [`watch`], [`session`], [`auth`], [`zab`], [`storage`]: the crafts
 //! 3. [`engine`]: shard and sequencer, compositions that do no I/O
-//! 4. [`runtime`] and [`client`]: the worlds
+//! 4. [`runtime`], [`sim`] and [`client`]: the worlds
 //! 5. [`server`]: configuration, boot, stop, admin words
 //! 6. [`cli`], [`bench`], [`migrate`]: the doors to the street
 
@@ -20,11 +20,13 @@ pub mod session;
 pub mod storage;
 pub mod tree;
 pub mod watch;
+pub mod zab;
 
 pub mod engine;
 
 pub mod client;
 pub mod runtime;
+pub mod sim;
 
 pub mod server;
 

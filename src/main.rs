@@ -11,6 +11,7 @@ use ringkeeper::bench::command::Bench;
 use ringkeeper::cli::image::Image;
 use ringkeeper::cli::log::Log;
 use ringkeeper::cli::serve::Serve;
+use ringkeeper::cli::sim::Sim;
 use ringkeeper::migrate::command::Migrate;
 
 static VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -45,6 +46,7 @@ enum Command {
     Log(Log),
     Image(Image),
     Migrate(Migrate),
+    Sim(Sim),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Log(command) => command.run(),
         Command::Image(command) => command.run(),
         Command::Migrate(command) => command.run(),
+        Command::Sim(command) => command.run(),
     }
 }
 
@@ -113,6 +116,9 @@ mod tests {
             ("ringkeeper image", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
             ("ringkeeper image compare a", ErrorKind::MissingRequiredArgument),
             ("ringkeeper image top d 0", ErrorKind::ValueValidation),
+            ("ringkeeper sim --seed x", ErrorKind::ValueValidation),
+            ("ringkeeper sim --seeds 5..3", ErrorKind::ValueValidation),
+            ("ringkeeper sim --seed 1 --seeds 1..2", ErrorKind::ArgumentConflict),
             ("ringkeeper log verify --help", ErrorKind::DisplayHelp),
         ];
         for (line, kind) in cases {

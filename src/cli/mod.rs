@@ -8,4 +8,5 @@ mod logging;
 mod outcome;
 mod progress;
 pub mod serve;
+pub mod sim;
 mod utc;

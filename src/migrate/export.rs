@@ -12,12 +12,12 @@ use super::import::VERSION_DIR;
 use super::imported::ZnodeRef;
 use super::model::Unfinished;
 use super::progress::Progress;
-use super::snapshot::{self, FORMAT, MAGIC, OPEN_LIST, SEAL, SnapshotName};
+use super::snapshot::{self, FORMAT, MAGIC, SnapshotName};
 use crate::ground::ids::{SessionId, Zxid};
 use crate::ground::limits::FRAME_MAX_DEFAULT;
-use crate::proto::acl::{self, Acl};
+use crate::proto::acl::Acl;
 use crate::proto::jute::Writer;
-use crate::proto::path::ROOT;
+use crate::proto::snapshot::{END, OPEN_LIST, put_end, put_list, put_session, put_znode};
 use crate::proto::txn::DIGEST_VERSION;
 
 /// Bytes gathered before they are added to the check value and written.
@@ -185,7 +185,7 @@ impl<W: Write> Sealer<W> {
     fn seal(&mut self) -> io::Result<()> {
         self.push()?;
         self.bytes.long(self.sum.value());
-        self.bytes.string(SEAL);
+        self.bytes.string(END);
         self.push()
     }
 }
@@ -203,31 +203,19 @@ fn write<'a, W: Write>(
     out.bytes.long(-1);
     out.bytes.count(state.sessions.len());
     for (session, timeout_ms) in state.sessions {
-        out.bytes.long(session.0);
-        out.bytes.int(*timeout_ms);
+        put_session(&mut out.bytes, *session, *timeout_ms);
         out.push_if_full()?;
     }
     let lists = lists(znodes.clone());
     out.bytes.count(lists.len());
     for (list, id) in &lists {
-        out.bytes.long(*id);
-        acl::encode(&mut out.bytes, list);
+        put_list(&mut out.bytes, *id, list);
         out.push_if_full()?;
     }
     for znode in znodes {
         let stored = znode.stored;
-        out.bytes.string(if znode.path == ROOT { "" } else { znode.path });
-        out.bytes.buffer(znode.data);
-        out.bytes.long(lists.get(znode.acl).copied().unwrap_or(OPEN_LIST));
-        out.bytes.long(stored.czxid.as_wire());
-        out.bytes.long(stored.mzxid.as_wire());
-        out.bytes.long(stored.ctime);
-        out.bytes.long(stored.mtime);
-        out.bytes.int(stored.version);
-        out.bytes.int(stored.cversion);
-        out.bytes.int(stored.aversion);
-        out.bytes.long(stored.ephemeral_owner);
-        out.bytes.long(stored.pzxid.as_wire());
+        let list = lists.get(znode.acl).copied().unwrap_or(OPEN_LIST);
+        put_znode(&mut out.bytes, znode.path, znode.data, list, &stored.into());
         seen.znodes += 1;
         seen.extended += usize::from(super::model::is_extended(&stored));
         seen.largest = seen.largest.max(znode.data.map_or(0, <[u8]>::len));
@@ -235,7 +223,7 @@ fn write<'a, W: Write>(
         progress.tell(|| format!("writing the snapshot: {znodes} znodes"));
         out.push_if_full()?;
     }
-    out.bytes.string(SEAL);
+    put_end(&mut out.bytes);
     out.seal()?;
     out.bytes.long(state.zxid.as_wire());
     out.bytes.int(DIGEST_VERSION);
@@ -266,6 +254,7 @@ mod tests {
     use super::super::import::{From, import};
     use super::super::imported::{Imported, Znode, digest_of};
     use super::*;
+    use crate::proto::path::ROOT;
     use crate::tree::record::Stored;
 
     fn any_stored() -> impl Strategy<Value = Stored> {

@@ -11,26 +11,16 @@ use super::flaw::{Flaw, What};
 use super::model::{Misplaced, Model};
 use super::progress::Progress;
 use super::source::Source;
-use crate::ground::cursor::Cursor;
 use crate::ground::ids::{SessionId, Zxid};
 use crate::proto::acl::Acl;
 use crate::proto::path::ROOT;
-use crate::tree::record::Stored;
+use crate::proto::snapshot::{END, OPEN_LIST, Persisted};
 
 /// First int of the file.
 pub(super) const MAGIC: i32 = i32::from_be_bytes(*b"ZKSN");
 
 /// The only version of the format there is.
 pub(super) const FORMAT: i32 = 2;
-
-/// The number of the open list, which the cache of lists leaves out.
-pub(super) const OPEN_LIST: i64 = -1;
-
-/// Follows each check value; as a path it ends the znodes.
-pub(super) const SEAL: &str = "/";
-
-/// Bytes behind a znode's data: the list's number and the counters.
-const NODE_TAIL: usize = 68;
 
 /// A snapshot file by its name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -128,7 +118,7 @@ fn contents<R: Read>(source: &mut Source<R>, tell: &mut dyn FnMut(usize, &Source
     lists.insert(OPEN_LIST, model.list(vec![Acl::open()]));
     loop {
         let path = source.string("path")?;
-        if path == SEAL {
+        if path == END {
             break;
         }
         node(source, &mut model, &lists, &path)?;
@@ -162,27 +152,14 @@ fn contents<R: Read>(source: &mut Source<R>, tell: &mut dyn FnMut(usize, &Source
 fn node<R: Read>(source: &mut Source<R>, model: &mut Model, lists: &BTreeMap<i64, Arc<[Acl]>>, path: &str) -> Result<(), What> {
     let path = if path.is_empty() { ROOT } else { path };
     let data = source.buffer()?;
-    let tail: [u8; NODE_TAIL] = source.array()?;
-    let (id, stored) = counters(&tail).map_err(|_| What::Ends)?;
+    let id = source.long()?;
+    let persisted = Persisted::decode(&source.array()?);
     let acl = lists.get(&id).cloned().ok_or(id);
-    model.place(path, data.map(Into::into), acl, stored).map_err(|misplaced| match misplaced {
+    model.place(path, data.map(Into::into), acl, persisted.into()).map_err(|misplaced| match misplaced {
         Misplaced::Path => What::Path(path.into()),
         Misplaced::Twice => What::Twice(path.into()),
         Misplaced::Orphan => What::Orphan(path.into()),
     })
-}
-
-/// The list's number and the counters, in the order of the file.
-fn counters(tail: &[u8; NODE_TAIL]) -> Result<(i64, Stored), crate::ground::cursor::Short> {
-    let mut c = Cursor::new(tail);
-    let id = c.i64()?;
-    let (czxid, mzxid) = (Zxid(c.u64()?), Zxid(c.u64()?));
-    let (ctime, mtime) = (c.i64()?, c.i64()?);
-    let (version, cversion, aversion) = (c.i32()?, c.i32()?, c.i32()?);
-    let ephemeral_owner = c.i64()?;
-    let pzxid = Zxid(c.u64()?);
-    let stored = Stored { czxid, mzxid, pzxid, ctime, mtime, version, cversion, aversion, num_children: 0, ephemeral_owner };
-    Ok((id, stored))
 }
 
 /// A check value, computed over all that is before it, and its end mark.
@@ -192,5 +169,5 @@ fn check<R: Read>(source: &mut Source<R>) -> Result<(), What> {
     if stored != computed {
         return Err(What::Check { stored, computed });
     }
-    if source.string("end mark")? == SEAL { Ok(()) } else { Err(What::Unsealed) }
+    if source.string("end mark")? == END { Ok(()) } else { Err(What::Unsealed) }
 }

@@ -5,6 +5,7 @@
 pub mod appender;
 pub mod batch;
 pub mod block;
+pub mod cut;
 pub mod image;
 pub mod manifest;
 pub mod papers;

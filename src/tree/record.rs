@@ -12,6 +12,7 @@ use crate::ground::limits::INLINE_PAYLOAD_MAX;
 use crate::proto::acl::Acl;
 use crate::proto::jute;
 use crate::proto::path::ROOT;
+use crate::proto::snapshot::Persisted;
 use crate::proto::stat::Stat;
 
 /// What a znode's Stat is made from, as stored and as the digest covers it.
@@ -37,6 +38,21 @@ pub struct Stored {
     pub num_children: i32,
     /// Owning session, 0, or the mark of a container or TTL znode.
     pub ephemeral_owner: i64,
+}
+
+/// The children there are cannot be known from one znode: none, until they are counted.
+impl From<Persisted> for Stored {
+    fn from(persisted: Persisted) -> Self {
+        let Persisted { czxid, mzxid, ctime, mtime, version, cversion, aversion, ephemeral_owner, pzxid } = persisted;
+        Self { czxid, mzxid, pzxid, ctime, mtime, version, cversion, aversion, num_children: 0, ephemeral_owner }
+    }
+}
+
+impl From<Stored> for Persisted {
+    fn from(stored: Stored) -> Self {
+        let Stored { czxid, mzxid, pzxid, ctime, mtime, version, cversion, aversion, num_children: _, ephemeral_owner } = stored;
+        Self { czxid, mzxid, ctime, mtime, version, cversion, aversion, ephemeral_owner, pzxid }
+    }
 }
 
 /// Owner of a container (ZooKeeper's `EphemeralType.CONTAINER_EPHEMERAL_OWNER`).

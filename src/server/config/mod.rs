@@ -1,6 +1,7 @@
 //! Configuration: a `zoo.cfg` read as it is, `-D` properties and flags, resolved into what is in effect.
 
 pub mod effective;
+pub mod ensemble;
 pub mod error;
 pub mod given;
 pub mod keys;

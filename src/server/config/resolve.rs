@@ -382,7 +382,7 @@ fn snap_count(given: &mut Given) -> Result<u64, ConfigError> {
     Ok(u64_of(asked.max(2)))
 }
 
-fn value_error(name: &str, item: &Item, expected: &str) -> ConfigError {
+pub(super) fn value_error(name: &str, item: &Item, expected: &str) -> ConfigError {
     ConfigError::Value {
         place: item.place.clone(),
         key: name.to_owned(),
@@ -392,11 +392,11 @@ fn value_error(name: &str, item: &Item, expected: &str) -> ConfigError {
 }
 
 /// A number whose range the table has checked; below 0 means without limit, which is 0.
-fn u32_of(n: i64) -> u32 {
+pub(super) fn u32_of(n: i64) -> u32 {
     u32::try_from(n.max(0)).expect("the table bounds it by an int")
 }
 
-fn port_of(n: i64) -> u16 {
+pub(super) fn port_of(n: i64) -> u16 {
     u16::try_from(n).expect("the table bounds a port")
 }
 

@@ -43,6 +43,9 @@ const fn later(name: &'static str, feature: &'static str) -> Key {
 const fn later_as(name: &'static str, feature: &'static str, value: ValueType) -> Key {
     key(name, Kind::Later(feature), value, "")
 }
+const fn later_with(name: &'static str, feature: &'static str, value: ValueType, default: &'static str) -> Key {
+    key(name, Kind::Later(feature), value, default)
+}
 const fn refused(name: &'static str, reason: &'static str, value: ValueType, default: &'static str) -> Key {
     key(name, Kind::Refused(reason), value, default)
 }
@@ -95,13 +98,13 @@ pub const TABLE: &[Key] = &[
     later("leaderServes", ENSEMBLE),
     later_as("peerType", ENSEMBLE, Word(&["participant", "observer", "PARTICIPANT", "OBSERVER"])),
     later_as("reconfigEnabled", ENSEMBLE, Bool),
-    later("cnxTimeout", ENSEMBLE),
-    later_as("quorumCnxnTimeoutMs", ENSEMBLE, Int(-1, I32)),
-    later_as("quorumListenOnAllIPs", ENSEMBLE, Bool),
-    later("tcpKeepAlive", ENSEMBLE),
+    later_with("cnxTimeout", ENSEMBLE, Int(1, I32), "5000"),
+    later_with("quorumCnxnTimeoutMs", ENSEMBLE, Int(-1, I32), "-1"),
+    later_with("quorumListenOnAllIPs", ENSEMBLE, Bool, "false"),
+    later_with("tcpKeepAlive", ENSEMBLE, Bool, "false"),
     later("electionPortBindRetry", ENSEMBLE),
-    later("fastleader.minNotificationInterval", ENSEMBLE),
-    later("fastleader.maxNotificationInterval", ENSEMBLE),
+    later_with("fastleader.minNotificationInterval", ENSEMBLE, Int(1, I32), "200"),
+    later_with("fastleader.maxNotificationInterval", ENSEMBLE, Int(1, I32), "60000"),
     later("leader.maxTimeToWaitForEpoch", ENSEMBLE),
     later("leader.maxConcurrentSnapSyncs", ENSEMBLE),
     later("leader.maxConcurrentDiffSyncs", ENSEMBLE),

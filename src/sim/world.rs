@@ -1,0 +1,568 @@
+//! World: the servers, the net between them and the clock above them, driven from one seed, event by event.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+
+use super::boot;
+use super::case::Case;
+use super::chance::{Chance, mix};
+
+use super::faults::Fault;
+use super::net::{End, Later, Message, Net};
+use super::node::Node;
+use super::oracle::{Oracle, Verdict, Violation};
+
+use super::stats::Stats;
+use super::trace::{Trace, short};
+use crate::ground::ids::{ServerId, Zxid};
+use crate::ground::time::Millis;
+use crate::proto::packet::Packet;
+use crate::zab::{In, Link, Members, Out, Record, Role, Token, Write};
+
+/// Transactions that a leader may have proposed and not delivered; then its clients wait.
+const OUTSTANDING_MAX: usize = 400;
+
+/// How often what is said of a disk is held against it, in a million.
+const AUDITS: u64 = 10_000;
+
+/// How often a server looks after its watermark and images, us.
+pub(super) const CHORE: u64 = 50_000;
+
+/// Writes and packets that may wait in one place.
+pub(super) const QUEUE_MAX: usize = 50_000;
+
+/// What happens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A server's timer.
+    Timer { node: usize, life: u64, at: Millis },
+    /// A disk has answered a job.
+    Disk { node: usize, life: u64, job: u64 },
+    /// Something of the net.
+    Net(Later),
+    /// A connection is asked for.
+    Connect { from: usize, life: u64, to: usize },
+    /// The learner hears of its connection.
+    Connected { node: usize, life: u64, to: usize, link: u64 },
+    /// It hears that there is none.
+    Refused { node: usize, life: u64, to: usize },
+    /// A piece of the log was read.
+    Read { node: usize, life: u64, link: u64, after: Zxid, to: Zxid },
+    /// A state is ready to be sent.
+    State { node: usize, life: u64, link: u64 },
+    /// What is done now and then.
+    Chore { node: usize, life: u64 },
+    /// Clients ask.
+    Client,
+    /// A fault of the plan.
+    Fault(usize),
+    /// Ways that were cut are whole again, in the plan or after it.
+    Heal(Vec<(usize, usize)>, bool),
+    /// A server starts.
+    Start { node: usize },
+    /// A server that left in good order is stopped.
+    Stop { node: usize, life: u64, back: u64 },
+    /// A paused server goes on.
+    Resume { node: usize },
+    /// A server outside the core is troubled once more.
+    Trouble(Fault),
+}
+
+/// An event with its time and its number.
+#[derive(PartialEq, Eq, Debug)]
+struct Due(u64, u64, Event);
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.0, self.1).cmp(&(other.0, other.1))
+    }
+}
+
+/// The world.
+#[derive(Debug)]
+pub struct World {
+    /// What it began with.
+    pub case: Case,
+    /// True time, us.
+    pub now: u64,
+    /// The servers: those with a vote come first.
+    pub nodes: Vec<Node>,
+    /// The net.
+    pub net: Net,
+    /// Who knows.
+    pub oracle: Oracle,
+    /// What was counted.
+    pub stats: Stats,
+    /// What happened.
+    pub trace: Trace,
+    /// Servers of the core, once the plan has ended; empty before.
+    pub core: Vec<usize>,
+    /// Servers outside the core that are not troubled.
+    pub well: Vec<usize>,
+    queue: BinaryHeap<Reverse<Due>>,
+    next: u64,
+    /// Inputs that follow from what was just done.
+    pub(super) inputs: VecDeque<(usize, In)>,
+    later: Vec<(u64, Later)>,
+    /// Packets behind a state that is not ready, by connection.
+    pub(super) held: BTreeMap<u64, Vec<Packet>>,
+    clients: Chance,
+    audits: Chance,
+    asked: u64,
+    /// Requests that wait for their leader: server, zxid.
+    pub(super) waiting: Vec<VecDeque<Zxid>>,
+    pub(super) members: Members,
+    hash: u64,
+}
+
+impl World {
+    /// A world in which every server starts at once.
+    #[must_use]
+    pub fn new(case: Case, is_traced: bool) -> Self {
+        let settings = case.settings;
+        let voters = usize::try_from(settings.voters).expect("a few");
+        let count = voters + usize::try_from(settings.observers).expect("a few");
+        let id = |index: usize| ServerId(u8::try_from(index + 1).expect("a few"));
+        let members = Members {
+            voters: (0..voters).map(id).collect(),
+            observers: (voters..count).map(id).collect(),
+            text: (*b"version=0").into(),
+            version: 0,
+        };
+        let mut world = Self {
+            now: 0,
+            nodes: (0..count).map(|index| Node::new(case.seed, index, &settings)).collect(),
+            net: Net::new(case.seed, count, settings.manner()),
+            oracle: Oracle::new(voters),
+            stats: Stats::default(),
+            trace: Trace::new(is_traced),
+            core: Vec::new(),
+            well: Vec::new(),
+            queue: BinaryHeap::new(),
+            next: 0,
+            inputs: VecDeque::new(),
+            later: Vec::new(),
+            held: BTreeMap::new(),
+            clients: Chance::new(case.seed, "clients", 0),
+            audits: Chance::new(case.seed, "audits", 0),
+            asked: 0,
+            waiting: vec![VecDeque::new(); count],
+            members,
+            hash: 0,
+            case,
+        };
+        for index in 0..count {
+            let node = &mut world.nodes[index];
+            let salt = node.chance().any();
+            boot::found(&mut node.disk, id(index), settings.segment * 4096, salt, false);
+            world.at(node_start(index), Event::Start { node: index });
+        }
+        for (i, fault) in world.case.plan.clone().iter().enumerate() {
+            world.at(fault.at, Event::Fault(i));
+        }
+        world.at(0, Event::Client);
+        world
+    }
+
+    /// Something is to happen at a time.
+    pub fn at(&mut self, time: u64, event: Event) {
+        self.next += 1;
+        self.queue.push(Reverse(Due(time.max(self.now), self.next, event)));
+    }
+
+    fn settle_later(&mut self) {
+        for (time, later) in std::mem::take(&mut self.later) {
+            self.at(time, Event::Net(later));
+        }
+    }
+
+    /// An input for a server that follows from what is being done.
+    pub fn follow_with(&mut self, node: usize, input: In) {
+        self.inputs.push_back((node, input));
+    }
+
+    /// Does something with the net.
+    pub fn on_net(&mut self, act: impl FnOnce(&mut Net, u64, &mut Vec<(u64, Later)>)) {
+        act(&mut self.net, self.now, &mut self.later);
+        self.settle_later();
+    }
+
+    /// The next event, and all that follows from it at once. `None` when the time is over.
+    pub fn step(&mut self, until: u64) -> Result<bool, Violation> {
+        if self.queue.peek().is_none_or(|Reverse(due)| due.0 > until) {
+            self.now = until;
+            return Ok(false);
+        }
+        let Reverse(Due(time, number, event)) = self.queue.pop().expect("it was just looked at");
+        self.now = time;
+        self.stats.events += 1;
+        self.hash = mix(self.hash ^ mix(time) ^ number);
+        self.happen(event)?;
+        self.follow()?;
+        if self.net.under_way() > QUEUE_MAX {
+            return Err(Violation { invariant: "I25", what: format!("{} packets are under way", self.net.under_way()) });
+        }
+        Ok(true)
+    }
+
+    fn follow(&mut self) -> Verdict {
+        while let Some((node, input)) = self.inputs.pop_front() {
+            self.input(node, input)?;
+        }
+        Ok(())
+    }
+
+    /// A number made of everything that has happened.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.nodes.iter().fold(mix(self.hash ^ self.oracle.state().digest), |hash, node| {
+            let state = node.process.as_ref().map_or(0, |process| process.state.digest ^ process.log.last().0);
+            mix(hash ^ state ^ node.life ^ node.disk.fingerprint())
+        })
+    }
+
+    /// Whether this is about an earlier process of a server.
+    fn is_stale(&self, event: &Event) -> bool {
+        match event {
+            Event::Timer { node, life, .. }
+            | Event::Disk { node, life, .. }
+            | Event::Connected { node, life, .. }
+            | Event::Refused { node, life, .. }
+            | Event::Read { node, life, .. }
+            | Event::State { node, life, .. }
+            | Event::Stop { node, life, .. }
+            | Event::Chore { node, life } => self.nodes[*node].life != *life,
+            Event::Connect { from, life, .. } => self.nodes[*from].life != *life,
+            _ => false,
+        }
+    }
+
+    /// The server that must be awake for this.
+    fn needs(&self, event: &Event) -> Option<usize> {
+        match event {
+            Event::Timer { node, .. }
+            | Event::Disk { node, .. }
+            | Event::Connected { node, .. }
+            | Event::Refused { node, .. }
+            | Event::Read { node, .. }
+            | Event::State { node, .. }
+            | Event::Chore { node, .. } => Some(*node),
+            Event::Net(Later::Mail { to, .. }) => Some(*to),
+            Event::Net(Later::Arrive { link, to }) => self.net.conn(*link).map(|conn| conn.node(*to)),
+            _ => None,
+        }
+    }
+
+    fn happen(&mut self, event: Event) -> Verdict {
+        if self.is_stale(&event) {
+            if let Event::Connected { link, .. } = event {
+                self.on_net(|net, now, later| net.close(now, link, End::Learner, true, later));
+            }
+            return Ok(());
+        }
+        if let Some(node) = self.needs(&event)
+            && self.nodes[node].paused_until > self.now
+        {
+            self.nodes[node].inbox.push(event);
+            return Ok(());
+        }
+        match event {
+            Event::Timer { node, at, .. } => {
+                // One that was set earlier since has taken its place.
+                if self.nodes[node].timer != Some(at) {
+                    return Ok(());
+                }
+                self.nodes[node].timer = None;
+                self.input(node, In::Time)
+            }
+            Event::Disk { node, job, .. } => self.disk_answers(node, job),
+            Event::Net(Later::Arrive { link, to }) => self.arrive(link, to),
+            Event::Net(Later::Mail { from, to, flight }) => self.mail(from, to, flight),
+            Event::Connect { from, life, to } => {
+                self.connect(from, life, to);
+                Ok(())
+            }
+            Event::Connected { node, to, link, .. } => {
+                let is_open = self.net.known(link);
+                let leader = self.nodes[to].id;
+                if is_open { self.input(node, In::Connected { leader, link: Link(link) }) } else { Ok(()) }
+            }
+            Event::Refused { node, to, .. } => {
+                let leader = self.nodes[to].id;
+                self.input(node, In::Unreachable { leader })
+            }
+            Event::Read { node, link, after, to, .. } => self.read(node, link, after, to),
+            Event::State { node, link, .. } => self.send_state(node, link),
+            Event::Chore { node, life } => {
+                if let Some(process) = &mut self.nodes[node].process {
+                    process.chore();
+                }
+                self.at(self.now + CHORE, Event::Chore { node, life });
+                self.pump(node)
+            }
+            Event::Client => self.client(),
+            Event::Fault(number) => self.strike(number),
+            Event::Heal(_, is_after) if is_after == self.core.is_empty() => Ok(()),
+            Event::Heal(ways, _) => {
+                self.on_net(|net, now, later| ways.iter().for_each(|(from, to)| net.heal(now, *from, *to, later)));
+                Ok(())
+            }
+            Event::Start { node } => self.start(node),
+            Event::Stop { node, back, .. } => {
+                self.end(node, None);
+                self.at(self.now + back, Event::Start { node });
+                Ok(())
+            }
+            Event::Resume { node } => self.resume(node),
+            Event::Trouble(fault) => self.strike_with(fault),
+        }
+    }
+
+    /// Hands something to a server's peer, and does what it says.
+    pub fn input(&mut self, node: usize, input: In) -> Verdict {
+        let now = self.nodes[node].clock(self.now);
+        let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
+        self.trace.note(self.now, || format!("{} <- {}", node + 1, short(&input)));
+        let mut outs = Vec::new();
+        process.peer.step(now, input, &mut outs);
+        self.stats.steps += 1;
+        self.perform(node, outs)
+    }
+
+    pub(super) fn perform(&mut self, node: usize, outs: Vec<Out>) -> Verdict {
+        for out in outs {
+            self.trace.note(self.now, || format!("{} -> {}", node + 1, short(&out)));
+            self.effect(node, out)?;
+        }
+        self.pump(node)?;
+        self.set_timer(node);
+        Ok(())
+    }
+
+    fn set_timer(&mut self, index: usize) {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        let Some(process) = &node.process else { return };
+        let deadline = process.peer.deadline();
+        if node.timer.is_none_or(|timer| timer > deadline) {
+            node.timer = Some(deadline);
+            let (at, life) = (node.true_time(deadline).max(now + 1), node.life);
+            self.at(at, Event::Timer { node: index, life, at: deadline });
+        }
+    }
+
+    fn effect(&mut self, node: usize, out: Out) -> Verdict {
+        let (now, life) = (self.now, self.nodes[node].life);
+        match out {
+            Out::Notify { to, notification } => {
+                let to = usize::from(to.0) - 1;
+                if to == node {
+                    let from = self.nodes[node].id;
+                    self.inputs.push_back((node, In::Notification { from, notification }));
+                } else {
+                    self.on_net(|net, now, later| net.notify(now, node, to, notification, later));
+                }
+            }
+            Out::Connect { leader } => {
+                let to = usize::from(leader.0) - 1;
+                let at = now + self.net.delay(node, to);
+                self.at(at, Event::Connect { from: node, life, to });
+            }
+            Out::HangUp { link, why } => {
+                self.stats.hung_up(why);
+                self.forget(node, link.0);
+                let is_graceful = self.nodes[node].chance().coin();
+                if let Some(end) = self.net.end_of(link.0, node) {
+                    self.on_net(|net, now, later| net.close(now, link.0, end, is_graceful, later));
+                }
+            }
+            Out::Send { link, packet } => return self.send(node, link.0, packet),
+            Out::Store { token, write } => return self.store(node, token, write),
+            Out::Read { link, after, to } => {
+                let at = now + self.nodes[node].latency(now, &self.case.settings);
+                self.at(at, Event::Read { node, life, link: link.0, after, to });
+            }
+            Out::SendState { link } => {
+                if !cfg!(mutant = "m14") {
+                    self.held.insert(link.0, Vec::new());
+                }
+                let at = now + 10 * self.nodes[node].latency(now, &self.case.settings);
+                self.at(at, Event::State { node, life, link: link.0 });
+            }
+            Out::Deliver { up_to } => return self.deliver(node, up_to),
+            Out::Became(role) => return self.became(node, role),
+            Out::Upward { .. } => self.stats.count("packets for the crafts above"),
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, node: usize, link: u64, packet: Packet) -> Verdict {
+        let Some(end) = self.net.end_of(link, node) else { return Ok(()) };
+        if let Some(held) = self.held.get_mut(&link).filter(|_| end == End::Leader) {
+            held.push(packet);
+            return Ok(());
+        }
+        self.told(node, link, &packet)?;
+        self.on_net(|net, now, later| net.send(now, link, end, Message::Packet(packet), later));
+        Ok(())
+    }
+
+    /// A packet leaves: the oracle hears of it.
+    pub(super) fn told(&mut self, node: usize, link: u64, packet: &Packet) -> Verdict {
+        match packet {
+            Packet::Diff { .. } => self.stats.count("sync: DIFF"),
+            Packet::Trunc { .. } => self.stats.count("sync: TRUNC"),
+            Packet::Snap { .. } => self.stats.count("sync: SNAP"),
+            _ => {}
+        }
+        let process = self.nodes[node].process.as_ref().expect("it has just spoken");
+        self.oracle.sent(&self.nodes, node, process, link, packet)?;
+        if matches!(packet, Packet::Ack { .. }) && self.audits.happens(AUDITS) {
+            self.audit(node)?;
+        }
+        Ok(())
+    }
+
+    fn store(&mut self, node: usize, token: Token, write: Write) -> Verdict {
+        let process = self.nodes[node].process.as_ref().expect("it has just spoken");
+        match &write {
+            Write::Cut { to } => {
+                self.oracle.cuts(&self.nodes, node, process, *to)?;
+                self.stats.count("log cut");
+            }
+            Write::Install { link, tail, .. } => {
+                if let Some((_, state)) = process.received.filter(|(from, _)| from == link) {
+                    self.oracle.installs(&self.nodes, node, process, &state, tail)?;
+                }
+                self.stats.count("state installed");
+            }
+            Write::Restored => self.stats.count("vote regained"),
+            Write::Promise { accepted, current } => {
+                let said = process.cabinet.promised();
+                if *accepted < said.accepted || *current < said.current {
+                    let what = format!("server {} promises {accepted}, {current} after {said:?}", node + 1);
+                    return Err(Violation { invariant: "I8", what });
+                }
+            }
+            Write::Append(_) => {}
+        }
+        self.nodes[node].process.as_mut().expect("it has just spoken").store(token, write);
+        Ok(())
+    }
+
+    fn deliver(&mut self, node: usize, up_to: Zxid) -> Verdict {
+        let process = self.nodes[node].process.as_mut().expect("it has just spoken");
+        let before = process.delivered;
+        let shown = process.deliver(up_to);
+        if up_to < before {
+            let what = format!("server {} delivers up to {up_to} after {before}", node + 1);
+            return Err(Violation { invariant: "I14", what });
+        }
+        let process = self.nodes[node].process.as_ref().expect("it has just spoken");
+        self.oracle.delivered(&self.nodes, node, process, up_to, &shown)?;
+        self.stats.delivered += shown.len() as u64;
+        while self.waiting[node].front().is_some_and(|zxid| *zxid <= up_to) {
+            let zxid = self.waiting[node].pop_front().expect("it was just looked at");
+            self.oracle.acked(zxid)?;
+            self.stats.acked += 1;
+        }
+        Ok(())
+    }
+
+    fn became(&mut self, node: usize, role: Role) -> Verdict {
+        let process = self.nodes[node].process.as_mut().expect("it has just spoken");
+        process.role = role;
+        if !matches!(role, Role::Leading { .. }) {
+            self.waiting[node].clear();
+        }
+        match role {
+            Role::Leading { .. } => self.stats.count("elections won"),
+            Role::Looking => {
+                self.stats.count("elections begun");
+                self.nodes[node].elections += 1;
+            }
+            _ => {}
+        }
+        let process = self.nodes[node].process.as_ref().expect("it has just spoken");
+        self.oracle.became(node, process, role)
+    }
+
+    fn client(&mut self) -> Verdict {
+        let settings = self.case.settings;
+        let next = self.now + 1 + self.clients.around(settings.op_every);
+        let is_over = self.asked >= settings.ops;
+        if !is_over || !self.core.is_empty() {
+            self.at(next, Event::Client);
+        }
+        let leaders: Vec<(usize, u32)> = self.leaders();
+        let (count, body) = (1 + self.clients.below(settings.burst.max(1)), settings.op_bytes);
+        let nonce = self.clients.any();
+        if leaders.is_empty() || is_over && self.core.is_empty() {
+            return Ok(());
+        }
+        let (leader, epoch) = self.clients.pick(&leaders);
+        self.asked += count;
+        let mut chance = Chance::new(nonce, "op", 0);
+        let bodies = (0..count).map(|_| {
+            let mut body = vec![0; usize::try_from(8 + chance.below(body + 1)).expect("a small body")];
+            body[..8].copy_from_slice(&chance.any().to_be_bytes());
+            body
+        });
+        self.ask(leader, epoch, bodies.collect())
+    }
+
+    /// Who leads, as far as the servers know themselves.
+    #[must_use]
+    pub fn leaders(&self) -> Vec<(usize, u32)> {
+        let role = |(index, node): (usize, &Node)| match node.process.as_ref()?.role {
+            Role::Leading { epoch } if node.paused_until <= self.now => Some((index, epoch)),
+            _ => None,
+        };
+        self.nodes.iter().enumerate().filter_map(role).collect()
+    }
+
+    /// A leader's clients ask for transactions.
+    pub fn ask(&mut self, leader: usize, epoch: u32, bodies: Vec<Vec<u8>>) -> Verdict {
+        if self.waiting[leader].len() >= OUTSTANDING_MAX {
+            return Ok(());
+        }
+        let process = self.nodes[leader].process.as_mut().expect("it leads");
+        let records: Vec<Record> = process.propose(epoch, bodies);
+        self.oracle.proposed(leader, epoch, &records)?;
+        self.waiting[leader].extend(records.iter().map(|record| record.zxid));
+        self.stats.proposed += records.len() as u64;
+        self.input(leader, In::Propose(records))
+    }
+
+    fn resume(&mut self, index: usize) -> Verdict {
+        if self.nodes[index].paused_until > self.now {
+            return Ok(());
+        }
+        for event in std::mem::take(&mut self.nodes[index].inbox) {
+            self.happen(event)?;
+            self.follow()?;
+        }
+        Ok(())
+    }
+
+    /// A connection is over for a server: what it kept for it goes.
+    pub fn forget(&mut self, node: usize, link: u64) {
+        if self.net.end_of(link, node) == Some(End::Leader) {
+            self.held.remove(&link);
+        }
+        if let Some(process) = &mut self.nodes[node].process {
+            process.pins.remove(&link);
+        }
+    }
+}
+
+/// Servers start one after the other, nearly at once.
+const fn node_start(index: usize) -> u64 {
+    1000 * index as u64
+}
