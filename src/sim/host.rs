@@ -39,6 +39,9 @@ impl World {
     }
 
     fn go_on(&mut self, index: usize, number: u64, step: Step) -> Verdict {
+        for told in self.nodes[index].told.iter_mut().flat_map(std::mem::take) {
+            self.trace.note(self.now, || format!("{} disk: {told}", index + 1));
+        }
         match step {
             Step::Waits => {
                 let life = self.nodes[index].life;

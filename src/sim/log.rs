@@ -10,7 +10,7 @@ use crate::ground::limits::BLOCK;
 use crate::ground::time::WallMillis;
 use crate::proto::packet::Blob;
 use crate::storage::appender::{Appender, Contents, Position};
-use crate::storage::batch::{framed_len, put_record};
+use crate::storage::batch::{BatchHeader, framed_len, put_record};
 use crate::storage::cut::{Cut, NotThere, cut};
 use crate::storage::segment::{SegmentHeader, SegmentStart, file_name};
 use crate::storage::selection::{Begin, Extent};
@@ -319,13 +319,16 @@ impl Log {
         Ok((cut, ops))
     }
 
-    /// The cut was carried out.
-    pub fn is_cut(&mut self, cut: &Cut, to: Zxid) {
-        if cut.rewritten.is_some() {
+    /// The cut was carried out. Yields the segments of no use any more.
+    pub fn is_cut(&mut self, cut: &Cut, to: Zxid) -> Vec<u64> {
+        let mut gone = Vec::new();
+        if let Some(bytes) = &cut.rewritten {
             let spare = self.spares.pop_front().expect("it was there when the cut was planned");
-            let first = self.entries.partition_point(|entry| entry.mark.zxid <= to);
-            let after = self.entries.get(first.saturating_sub(2)).map_or(self.base.1, |entry| entry.mark.zxid);
-            let begin = Some(Begin { after, sequence: cut.position.sequence - 1 });
+            let (header, _) = BatchHeader::decode(bytes).expect("it was just framed");
+            let begin = Some(Begin { after: Zxid(header.first.0 - 1), sequence: header.sequence });
+            if cut.oldest.is_some() {
+                gone = self.segments.drain(..).map(|extent| extent.number).collect();
+            }
             self.segments.push(Extent { number: spare.number, begin, bytes: spare.size });
         } else {
             self.segments.retain(|extent| extent.number <= cut.position.segment.number);
@@ -338,6 +341,7 @@ impl Log {
         }
         self.entries.truncate(self.after(to));
         self.appender = Appender::new(cut.position, self.base.1);
+        gone
     }
 
     /// Plans a log that begins anew behind a state with some transactions: how it is written into the spares, and what it is then. `None`

@@ -71,6 +71,8 @@ pub struct Node {
     chance: Chance,
     /// Where salts of segments come from.
     pub salts: Chance,
+    /// What its disk has done, in words, where somebody asks for it.
+    pub told: Option<Vec<String>>,
     /// When a start was asked for that has not come to its end.
     starting: Option<u64>,
 }
@@ -101,6 +103,7 @@ impl Node {
             next_job: 0,
             chance,
             salts: Chance::new(seed, "salts", index as u64),
+            told: None,
             starting: None,
         }
     }
@@ -148,6 +151,9 @@ impl Node {
             if op.waits() {
                 return Step::Waits;
             }
+            if let Some(told) = &mut self.told {
+                told.push(op.name());
+            }
             self.disk.apply(op);
             job.ops.pop_front();
         }
@@ -164,6 +170,9 @@ impl Node {
     pub fn synced(&mut self, number: u64) -> Step {
         let job = self.jobs.get_mut(&number).expect("a job that waits");
         let op = job.ops.pop_front().expect("it waits for a sync");
+        if let Some(told) = &mut self.told {
+            told.push(op.name());
+        }
         self.disk.apply(&op);
         self.advance(number)
     }

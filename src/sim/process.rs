@@ -318,6 +318,10 @@ impl Process {
                 self.cabinet.lower(to, &mut ops);
                 let (cut, more) = self.log.plan_cut(disk, to).map_err(|error| error.to_string())?;
                 ops.extend(more);
+                if let Some(oldest) = cut.oldest {
+                    let said = self.cabinet.manifested();
+                    self.cabinet.manifest(Manifest { oldest, ..said }, &mut ops);
+                }
                 self.alone = Some(Some(to));
                 Then::Cut(token, to, Box::new(cut))
             }
@@ -366,7 +370,12 @@ impl Process {
             }
             Then::Restored(token) => self.free(token),
             Then::Cut(token, to, cut) => {
-                self.log.is_cut(&cut, to);
+                let gone = self.log.is_cut(&cut, to);
+                if !gone.is_empty() {
+                    let ops = self.log.retire(&gone, 2);
+                    self.jobs.push(Job { ops, then: Then::Chore });
+                    self.is_archiving = true;
+                }
                 self.free(token);
             }
             Then::Install(token, state, new) => {

@@ -159,6 +159,7 @@ impl World {
         };
         for index in 0..count {
             let node = &mut world.nodes[index];
+            node.told = is_traced.then(Vec::new);
             let salt = node.chance().any();
             boot::found(&mut node.disk, id(index), settings.segment * 4096, salt, false);
             world.at(node_start(index), Event::Start { node: index });

@@ -3,8 +3,9 @@
 //! Batches behind the cut are erased one by one from the end on, each durably before the one before it: at every moment the log is
 //! whole, only shorter. Erased together, a crash could leave a later one, whose header vouches for what is gone, and that looks like rot.
 //! Where the cut goes through a batch, what stays of it is first written with the same sequence to the next blank segment: as long as the old
-//! batch is there the copy comes too early to follow, and is ignored; once that is gone, it follows. The watermark has to be lowered before
-//! all this: it would vouch for what goes.
+//! batch is there the copy comes too early to follow, and is ignored; once that is gone, it follows. Where that batch is the first of the log,
+//! nothing would be left for the copy to follow: then the manifest says that the log begins with the copy's segment, and nothing is erased.
+//! The watermark has to be lowered before all this: it would vouch for what goes.
 
 use crate::ground::ids::Zxid;
 use crate::ground::limits::BLOCK;
@@ -21,6 +22,8 @@ pub struct Cut {
     /// Write this at offset 4096 of the blank segment, and make it durable. `None` where the cut lies between two batches; the blank segment
     /// stays blank then.
     pub rewritten: Option<Vec<u8>>,
+    /// Then make the manifest say that this is the oldest segment, durably. The others, `files`, are of no use any more.
+    pub oldest: Option<u64>,
     /// Write these as zeros, one after the other, each durable before the next.
     pub erase: Vec<EraseRange>,
     /// Segments of the log that are blank then and follow the one that is continued, ascending: as good as prepared ones.
@@ -76,7 +79,11 @@ pub fn cut(
             last: to,
             marked: header.durable,
         };
-        return Ok(Cut { rewritten: Some(bytes), erase, blank: Vec::new(), position });
+        let oldest = kept.is_empty().then_some(blank.number);
+        if oldest.is_some() {
+            erase.clear();
+        }
+        return Ok(Cut { rewritten: Some(bytes), oldest, erase, blank: Vec::new(), position });
     }
     let (segment, position) = match (kept.last(), gone.first()) {
         (Some(Located { file, offset, header, crc }), _) if header.last == to => {
@@ -98,7 +105,7 @@ pub fn cut(
         _ => return Err(NotThere { to }),
     };
     let blank = files.get(segment + 1..).unwrap_or_default().iter().map(|file| file.0).collect();
-    Ok(Cut { rewritten: None, erase, blank, position })
+    Ok(Cut { rewritten: None, oldest: None, erase, blank, position })
 }
 
 fn locate(files: &[(SegmentStart, &[u8])]) -> Vec<Located> {
@@ -249,6 +256,10 @@ mod tests {
                 }
                 files.get_mut(&range.segment).unwrap()[from..from + BLOCK].fill(0);
                 expect(&files, false);
+            }
+            if let Some(oldest) = cut.oldest {
+                assert!((1..3).contains(&to), "only the first batch has none before it");
+                files.retain(|number, _| *number >= oldest);
             }
             let plan = expect(&files, true);
             assert!(plan.erase.is_empty());
