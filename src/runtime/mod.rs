@@ -20,6 +20,7 @@ pub mod journal;
 pub mod keeper;
 pub mod mesh;
 pub mod papers;
+pub mod peer_io;
 pub mod pool;
 pub mod preparer;
 pub mod scrubber;
