@@ -270,3 +270,124 @@ impl Segment {
         Ok(Some(Found { header, crc, payload }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::ids::{ServerId, SessionId};
+    use crate::ground::time::WallMillis;
+    use crate::proto::opcode;
+    use crate::proto::txn::{Txn, TxnHeader};
+    use crate::storage::appender::{Appender, Contents, Position};
+    use crate::storage::batch::{framed_len, put_record};
+    use crate::storage::segment::SegmentStart;
+    use crate::storage::selection::Begin;
+
+    fn blob(zxid: Zxid) -> Vec<u8> {
+        let mut blob = Vec::new();
+        TxnHeader { session: SessionId(1), cxid: 1, zxid, time: 1000, kind: opcode::ERROR }.encode(&mut blob);
+        Txn::Error { err: -1 }.encode(&mut blob);
+        blob.resize(1500, 7);
+        blob
+    }
+
+    fn start(number: u64) -> SegmentStart {
+        SegmentStart { number, salt: number + 70, size: 6 * BLOCK as u64 }
+    }
+
+    /// Batches of these transactions, from segment 3 on, each segment followed by a blank one where it is odd.
+    fn log(dir: &Path, batches: &[Vec<Zxid>]) -> Vec<Extent> {
+        let make = |number: u64| {
+            let header = SegmentHeader { start: start(number), server: ServerId(1), created: WallMillis(0), recycled: false };
+            let mut file = vec![0; 6 * BLOCK];
+            file[..BLOCK].copy_from_slice(&header.encode()[..]);
+            file
+        };
+        let mut number = 3;
+        let mut file = make(number);
+        let mut log = Appender::new(Position::new_log(start(number)), Zxid::ZERO);
+        let begin = |log: &Appender| Some(Begin { after: log.last(), sequence: log.position().sequence });
+        let extent = |number, begin| Extent { number, begin, bytes: 6 * BLOCK as u64 };
+        let mut segments = vec![extent(number, begin(&log))];
+        for batch in batches {
+            let mut payload = Vec::new();
+            batch.iter().for_each(|zxid| put_record(&mut payload, &blob(*zxid)));
+            let len = framed_len(payload.len());
+            if !log.fits(len) {
+                std::fs::write(dir.join(file_name(number)), &file).unwrap();
+                number += 1;
+                if number % 2 == 1 {
+                    std::fs::write(dir.join(file_name(number)), make(number)).unwrap();
+                    segments.push(extent(number, None));
+                    log.roll(start(number));
+                    number += 1;
+                }
+                file = make(number);
+                log.roll(start(number));
+                segments.push(extent(number, begin(&log)));
+            }
+            let mut out = vec![0; len];
+            let contents = Contents { first: batch[0], last: batch[batch.len() - 1], count: u32::try_from(batch.len()).unwrap() };
+            let at = log.frame_into(contents, &[&payload], Zxid::ZERO, &mut out);
+            let from = usize::try_from(at.offset).unwrap();
+            file[from..from + len].copy_from_slice(&out);
+            log.flushed(at.sequence);
+        }
+        std::fs::write(dir.join(file_name(number)), &file).unwrap();
+        segments
+    }
+
+    #[test]
+    fn any_part_of_the_log_is_found_and_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let all: Vec<Zxid> = (1..=20).map(|n| Zxid::new(1, n)).chain((1..=9).map(|n| Zxid::new(3, n))).collect();
+        // An epoch begins within a batch, too.
+        let mut batches: Vec<Vec<Zxid>> = all.chunks(3).map(<[Zxid]>::to_vec).collect();
+        batches.insert(2, batches[2][..1].to_vec());
+        batches[3].remove(0);
+        let segments = log(dir.path(), &batches);
+        assert!(segments.len() > 6 && segments.iter().any(|segment| segment.begin.is_none()));
+        let zxids = |records: &[Record]| records.iter().map(|record| record.zxid).collect::<Vec<_>>();
+        let befores: Vec<Zxid> = std::iter::once(Zxid::ZERO).chain(all.iter().copied()).collect();
+        for (i, after) in befores.iter().enumerate() {
+            for j in i + 1..befores.len() {
+                let (records, spot) = collect(dir.path(), &segments, None, *after, befores[j], Zxid::ZERO).unwrap().unwrap();
+                assert_eq!(zxids(&records), all[i..j], "after {after}");
+                assert!(records.iter().all(|record| record.blob[..] == blob(record.zxid)));
+                assert_eq!(spot.last, befores[j]);
+                if let Some(next) = befores.get(j + 1) {
+                    let (records, _) = collect(dir.path(), &segments, Some(spot), befores[j], *next, Zxid::ZERO).unwrap().unwrap();
+                    assert_eq!(zxids(&records), [*next]);
+                }
+            }
+        }
+        let find = |after, base| collect(dir.path(), &segments, None, after, Zxid::new(9, 9), base).unwrap();
+        assert!(find(Zxid::new(1, 21), Zxid::ZERO).is_none() && find(Zxid::new(2, 0), Zxid::ZERO).is_none());
+        assert!(collect(dir.path(), &segments[3..], None, Zxid::new(1, 2), Zxid::new(9, 9), Zxid::ZERO).unwrap().is_none());
+        // Behind a state the log goes on with whatever comes after it.
+        assert_eq!(zxids(&find(Zxid::new(2, 7), Zxid::new(2, 7)).unwrap().0)[0], Zxid::new(3, 1));
+        // Nothing is made of what is damaged.
+        let path = dir.path().join(file_name(segments[0].number));
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[BLOCK + 1000] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let error = collect(dir.path(), &segments, None, Zxid::ZERO, Zxid::new(1, 5), Zxid::ZERO).unwrap_err();
+        assert_eq!(error.to_string(), "the batch at offset 4096 does not match its checksum");
+    }
+
+    #[test]
+    fn pieces_are_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let all: Vec<Zxid> = (1..=1600).map(|n| Zxid::new(1, n)).collect();
+        let batches: Vec<Vec<Zxid>> = all.chunks(7).map(<[Zxid]>::to_vec).collect();
+        let segments = log(dir.path(), &batches);
+        let (mut spot, mut after, mut pieces) = (None, Zxid::ZERO, 0);
+        while after < Zxid::new(1, 1600) {
+            let (records, at) = collect(dir.path(), &segments, spot, after, Zxid::new(1, 1600), Zxid::ZERO).unwrap().unwrap();
+            assert!(records.iter().map(|record| record.blob.len()).sum::<usize>() < PIECE + 2000);
+            assert_eq!((records[0].zxid.0, at.last), (after.0.max(1 << 32) + 1, records[records.len() - 1].zxid));
+            (after, spot, pieces) = (at.last, Some(at), pieces + 1);
+        }
+        assert_eq!(pieces, 3);
+    }
+}

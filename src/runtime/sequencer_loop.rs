@@ -91,9 +91,12 @@ pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
     let member = member.map(|setup| {
         Member::start(setup, &keeper, &port).unwrap_or_else(|error| fatal(&format!("cannot start a thread: {error}")))
     });
+    let descriptor = member.as_ref().map(Member::descriptor);
     // Where a shard lives here too, the descriptor is in its epoll set, and it rings.
-    let news = member.as_ref().map(Member::descriptor).filter(|_| !mates.has_shard);
-    let news = news.map(|fd| PollableFd::new(Descriptor(fd)).unwrap_or_else(|error| fatal(&format!("no descriptor for the sequencer: {error}"))));
+    mates.peers.set(descriptor.filter(|_| mates.has_shard));
+    let news = descriptor.filter(|_| !mates.has_shard).map(|fd| {
+        PollableFd::new(Descriptor(fd)).unwrap_or_else(|error| fatal(&format!("no descriptor for the sequencer: {error}")))
+    });
     let mut armed = PollState::default();
     let breath = Breath::new().unwrap_or_else(|error| fatal(&format!("no descriptor for the sequencer: {error}")));
     let mut file = SegmentFile::open(&dir, segment, method).await.unwrap_or_else(|error| fatal(&error.to_string()));

@@ -289,3 +289,161 @@ impl State {
         Ok(Loaded { tree, sessions, zxid: at })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::state_out::{self, Out};
+    use super::*;
+    use crate::proto::opcode;
+    use crate::proto::packet::{Packet, Side};
+    use crate::proto::snapshot::{put_end, put_signature, put_znode, Persisted};
+    use crate::proto::jute::Writer;
+    use crate::proto::txn::{Txn, TxnHeader};
+    use crate::runtime::peer_io::StatePiece;
+
+    const SEEDS: [u64; 4] = [4, 3, 2, 1];
+
+    const AT: Zxid = Zxid(0x2_0000_0007);
+
+    fn states(dir: &std::path::Path) -> StateIn {
+        StateIn {
+            images: ImageDir::open(dir).unwrap(),
+            common: Arc::default(),
+            clock: Clock::default(),
+            server: ServerId(2),
+            auth: AuthConfig::default(),
+            seeds: SEEDS,
+            tick_ms: 2000,
+            part_max: 2 << 20,
+        }
+    }
+
+    /// Many znodes, large ones, lists, sessions and their ephemerals.
+    fn state() -> Loaded {
+        let mut restore = Restore::new(SEEDS, 2000, true);
+        let mut zxid = Zxid::new(2, 0);
+        let mut take = |kind, txn: &Txn<'_>| {
+            zxid = zxid.next().unwrap();
+            let mut blob = Vec::new();
+            TxnHeader { session: SessionId(77), cxid: 1, zxid, time: 1000, kind }.encode(&mut blob);
+            txn.encode(&mut blob);
+            restore.take(&blob).unwrap();
+        };
+        take(opcode::CREATE_SESSION, &Txn::CreateSession { timeout_ms: 9000 });
+        let lists = [vec![Acl::open()], vec![Acl::new(1, "world", "anyone")], vec![Acl::new(31, "digest", "a:b"), Acl::open()]];
+        let large = vec![9; 600 << 10];
+        for n in 0..3000usize {
+            let path = format!("{}/n{n}", if n > 0 && n % 7 == 0 { "/n0" } else { "" });
+            let data = if n % 1000 == 5 { &large[..] } else { path.as_bytes() };
+            let data = Some(data).filter(|_| n % 3 != 1);
+            let (acl, ephemeral) = (lists[n % 3].clone().into(), n > 0 && n % 11 == 0);
+            take(opcode::CREATE, &Txn::Create { path: path.clone().into(), data, acl, ephemeral, parent_cversion: -1 });
+        }
+        let mut loaded = restore.into_loaded();
+        loaded.zxid = AT;
+        loaded
+    }
+
+    fn seen(tree: &crate::tree::tree::Tree) -> BTreeMap<String, (Option<Vec<u8>>, Vec<Acl>, Stored)> {
+        let of = |record: &crate::tree::record::Record| (record.data().map(<[u8]>::to_vec), record.acl().to_vec(), record.stored());
+        tree.view().records().map(|record| (record.path().to_owned(), of(record))).collect()
+    }
+
+    /// The stream of a state, with its packet before it.
+    fn stream(loaded: Loaded, dir: &std::path::Path) -> Vec<u8> {
+        let states = states(dir);
+        let whole = Whole { view: loaded.tree.into_view(), sessions: loaded.sessions, zxid: loaded.zxid };
+        let (_, file) = states.write(Link(1), whole).unwrap();
+        fs::rename(file.take(), states.images.path_of(AT)).unwrap();
+        let (pieces, receiver) = mpsc::sync_channel(1000);
+        let common = Common::default();
+        state_out::image(&states.images, SEEDS, AT, &mut Out::new(pieces, &common)).unwrap();
+        let mut bytes = Vec::new();
+        while let Ok(StatePiece::Bytes(piece)) = receiver.try_recv() {
+            bytes.extend(piece);
+        }
+        bytes
+    }
+
+    /// Feeds a stream in chunks; what was said at last, and what arrived.
+    fn feed(states: &StateIn, bytes: &[u8], chunk: usize) -> (Taken, Option<Arrived>) {
+        let (sender, arrived) = mpsc::channel();
+        let sink = states.take(Link(3), AT, sender).unwrap();
+        for chunk in bytes.chunks(chunk) {
+            sink.to.send(chunk.to_vec()).unwrap();
+            match sink.from.recv().unwrap() {
+                Taken::More => {}
+                taken => return (taken, arrived.try_recv().ok()),
+            }
+        }
+        drop(sink.to);
+        // The thread ends, and says nothing.
+        assert!(sink.from.recv().is_err() && arrived.recv().is_err());
+        (Taken::More, None)
+    }
+
+    #[test]
+    fn a_state_comes_as_it_went() {
+        let (there, here) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let sessions = state().sessions;
+        let truth = (seen(&state().tree), state().tree.digest());
+        let bytes = stream(state(), there.path());
+        let mut snap = Vec::new();
+        Packet::Snap { at: AT }.encode(Side::Leader, &mut snap);
+        let bytes = bytes.strip_prefix(&snap[..]).unwrap();
+        let states = states(here.path());
+        for chunk in [1000, 1 << 20] {
+            let mut with_more = bytes.to_vec();
+            with_more.extend(b"packets");
+            let (taken, arrived) = feed(&states, &with_more, chunk);
+            let Taken::End { mut rest } = taken else { panic!("{taken:?}") };
+            rest.truncate(7);
+            assert!(b"packets".starts_with(&rest[..]));
+            let Arrived { link, at, restored, whole, file } = arrived.unwrap();
+            assert_eq!((link, at, restored.last, whole.zxid), (Link(3), AT, AT, AT));
+            let tree = restored.ledger.tree();
+            assert_eq!((seen(tree), tree.digest()), truth);
+            assert_eq!((whole.view.digest(), &whole.sessions), (truth.1, &sessions));
+            assert_eq!(restored.sessions.iter().map(|(id, session)| (id, session.timeout_ms)).collect::<BTreeMap<_, _>>(), sessions);
+            fs::rename(file.take(), states.images.path_of(AT)).unwrap();
+            let loaded = states.images.load(AT, SEEDS).unwrap();
+            assert_eq!((seen(&loaded.tree), loaded.sessions), (truth.0.clone(), sessions.clone()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_state_is_refused_and_leaves_nothing() {
+        let here = tempfile::tempdir().unwrap();
+        let states = states(here.path());
+        let znodes = |paths: &[(&str, i64)]| {
+            let mut bytes = vec![0; 8];
+            paths.iter().for_each(|(path, list)| put_znode(&mut bytes, path, None, *list, &Persisted::default()));
+            put_end(&mut bytes);
+            put_signature(&mut bytes);
+            bytes
+        };
+        let line = |bytes: &[u8]| match feed(&states, bytes, 100) {
+            (Taken::Failed(line), None) => line,
+            other => panic!("{:?}", other.0),
+        };
+        assert_eq!(line(&znodes(&[("/", -1)])), "the state has no /zookeeper");
+        assert!(line(&znodes(&[])).contains("no root"));
+        assert!(line(&znodes(&[("/", -1), ("/a/b", -1)])).contains("not where its parent is"));
+        assert!(line(&znodes(&[("/", -1), ("/a", 3)])).contains("unknown access control list 3"));
+        assert!(line(&znodes(&[("/", -1), ("/zookeeper", -1), ("/zookeeper", -1)])).contains("twice"));
+        let mut huge = vec![0; 8];
+        huge.int(i32::MAX);
+        assert!(line(&huge).contains("claims"));
+        let whole = znodes(&[("/", -1), ("/zookeeper", -1)]);
+        let (taken, arrived) = feed(&states, &whole[..whole.len() - 1], 7);
+        assert!(matches!(taken, Taken::More) && arrived.is_none());
+        let (taken, arrived) = feed(&states, &whole, whole.len());
+        assert!(matches!(taken, Taken::End { rest } if rest.is_empty()));
+        // Given up, its file goes with it.
+        drop(arrived.unwrap());
+        let names: Vec<_> = fs::read_dir(here.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["lock"]);
+    }
+}

@@ -34,6 +34,9 @@ const PIECES: usize = 4;
 /// Between two looks for the image that was ordered.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Between two orders of an image: each may become one.
+const ORDER: Duration = Duration::from_secs(30);
+
 /// How long an image may take.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -59,7 +62,7 @@ pub struct StateOut {
 
 /// Why a state cannot be sent.
 #[derive(Debug, thiserror::Error)]
-enum Failed {
+pub(super) enum Failed {
     /// An image cannot be read.
     #[error("snapshot {0} {1}")]
     Image(Zxid, ImageFault),
@@ -89,7 +92,7 @@ impl StateOut {
         thread::Builder::new().name("rk-state-out".to_owned()).spawn(move || {
             // Where the system does not let it step back, it works all the same.
             let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
-            let mut out = Out { bytes: Vec::with_capacity(PIECE + (PIECE >> 2)), sent: 0, pieces, common: &this.common };
+            let mut out = Out::new(pieces, &this.common);
             let began = Instant::now();
             let ended = match this.run(link, base, delivered, &mut out) {
                 Ok(at) => {
@@ -114,7 +117,7 @@ impl StateOut {
                 Ok(Zxid::ZERO)
             }
             Chosen::Image(at, pin) => {
-                let sent = self.image(at, out);
+                let sent = image(&self.images, self.seeds, at, out);
                 if matches!(sent, Err(Failed::Image(..))) {
                     // Whoever comes next shall find a good one.
                     self.archivist.order_anew();
@@ -130,7 +133,7 @@ impl StateOut {
     fn choose(&self, base: Zxid, delivered: Zxid) -> Result<Chosen, Failed> {
         // Nothing goes while this one looks.
         let all = self.keeper.pin(Zxid::ZERO);
-        let began = Instant::now();
+        let (began, mut orders) = (Instant::now(), 0);
         loop {
             let newest = self.images.list().unwrap_or_default().first().copied();
             if let Some(at) = newest.filter(|at| *at >= base) {
@@ -142,33 +145,38 @@ impl StateOut {
             if began.elapsed() > PATIENCE {
                 return Err(Failed::None(base));
             }
-            self.archivist.order();
+            // One that was given up is ordered again.
+            if began.elapsed() >= ORDER * orders {
+                self.archivist.order();
+                orders += 1;
+            }
             thread::sleep(LOOK);
         }
     }
+}
 
-    fn image(&self, at: Zxid, out: &mut Out<'_>) -> Result<(), Failed> {
-        let failed = |fault| Failed::Image(at, fault);
-        let loader = Loader::new(self.seeds);
-        let (mut inspection, mut lists) = (Inspection::default(), Lists::default());
-        let totals = self.images.parts(at, &loader, &mut |part| {
-            part.records().for_each(|record| lists.add(record));
-            inspection.add(&part)?;
-            Ok(true)
-        });
-        let totals = totals.map_err(failed)?.expect("all of it was wanted");
-        let (sessions, _) = inspection.finish(&totals).map_err(|error| failed(error.into()))?;
-        begin(at, sessions.into_iter(), &mut lists, out)?;
-        let mut put = Ok(());
-        let loader = Loader::new(self.seeds);
-        let read = self.images.parts(at, &loader, &mut |part| {
-            put = part.records().try_for_each(|record| lists.put(record, out));
-            Ok(put.is_ok())
-        });
-        read.map_err(failed)?;
-        put?;
-        end(out)
-    }
+/// Sends the image at `at`.
+pub(super) fn image(images: &ImageDir, seeds: [u64; 4], at: Zxid, out: &mut Out<'_>) -> Result<(), Failed> {
+    let failed = |fault| Failed::Image(at, fault);
+    let loader = Loader::new(seeds);
+    let (mut inspection, mut lists) = (Inspection::default(), Lists::default());
+    let totals = images.parts(at, &loader, &mut |part| {
+        part.records().for_each(|record| lists.add(record));
+        inspection.add(&part)?;
+        Ok(true)
+    });
+    let totals = totals.map_err(failed)?.expect("all of it was wanted");
+    let (sessions, _) = inspection.finish(&totals).map_err(|error| failed(error.into()))?;
+    begin(at, sessions.into_iter(), &mut lists, out)?;
+    let mut put = Ok(());
+    let loader = Loader::new(seeds);
+    let read = images.parts(at, &loader, &mut |part| {
+        put = part.records().try_for_each(|record| lists.put(record, out));
+        Ok(put.is_ok())
+    });
+    read.map_err(failed)?;
+    put?;
+    end(out)
 }
 
 /// What comes before the znodes.
@@ -239,14 +247,18 @@ impl Lists {
 }
 
 /// Bytes on their way.
-struct Out<'a> {
+pub(super) struct Out<'a> {
     bytes: Vec<u8>,
     sent: u64,
     pieces: SyncSender<StatePiece>,
     common: &'a Common,
 }
 
-impl Out<'_> {
+impl<'a> Out<'a> {
+    pub(super) fn new(pieces: SyncSender<StatePiece>, common: &'a Common) -> Self {
+        Self { bytes: Vec::with_capacity(PIECE + (PIECE >> 2)), sent: 0, pieces, common }
+    }
+
     fn push_if_full(&mut self) -> Result<(), Failed> {
         if self.bytes.len() < PIECE { Ok(()) } else { self.push() }
     }
