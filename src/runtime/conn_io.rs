@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
-use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::engine::shard::Shard;
@@ -20,9 +19,6 @@ const WRITERS_A_TURN: usize = 16;
 
 /// No socket has this slot.
 const WAKER: Token = Token(usize::MAX);
-
-/// Nor this one.
-const MATE: Token = Token(usize::MAX - 1);
 
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 1024;
@@ -61,8 +57,6 @@ pub struct ConnIo {
     round_left: usize,
     round_began: u64,
     heard_up_to: u64,
-    /// A descriptor of another loop of this executor has news.
-    mate_has_news: bool,
 }
 
 impl ConnIo {
@@ -81,7 +75,6 @@ impl ConnIo {
             round_left: 0,
             round_began: 0,
             heard_up_to: 0,
-            mate_has_news: false,
         })
     }
 
@@ -89,16 +82,6 @@ impl ConnIo {
     #[must_use]
     pub fn descriptor(&self) -> RawFd {
         self.poll.as_raw_fd()
-    }
-
-    /// Watches a descriptor of another loop of this executor too, an epoll set of its own, so that its news end a nap.
-    pub fn watch(&self, mate: RawFd) -> io::Result<()> {
-        self.poll.registry().register(&mut SourceFd(&mate), MATE, Interest::READABLE)
-    }
-
-    /// Whether that descriptor has had news since this was last asked.
-    pub fn mate_has_news(&mut self) -> bool {
-        std::mem::take(&mut self.mate_has_news)
     }
 
     /// Takes a new client. On error it is dropped, which closes it.
@@ -196,7 +179,6 @@ impl ConnIo {
             panic!("epoll failed: {error}");
         }
         for event in &self.events {
-            self.mate_has_news |= event.token() == MATE;
             let Some(Some(socket)) = self.sockets.get_mut(event.token().0) else { continue };
             if has_input(event) {
                 socket.is_readable = true;

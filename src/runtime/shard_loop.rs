@@ -44,9 +44,6 @@ pub struct ShardSetup {
     pub doorway: Arc<Doorway>,
     /// The clock.
     pub clock: Clock,
-    /// The epoll set of the sockets to other servers, where the sequencer's loop lives on the same executor: its news end a nap, and ring
-    /// that loop's bell.
-    pub peers: Option<RawFd>,
 }
 
 /// The epoll descriptor, borrowed from the set that owns it for as long as the loop runs.
@@ -70,14 +67,11 @@ struct Loop {
 
 /// Runs until the server stops and this shard's clients are let go.
 pub async fn run(setup: ShardSetup, tick: Tick, mates: Rc<Mates>, naps: bool) {
-    let ShardSetup { shard, port, inbox, doorway, clock, peers } = setup;
+    let ShardSetup { shard, port, inbox, doorway, clock } = setup;
     let no_descriptor = |error: &dyn std::fmt::Display| -> ! {
         fatal(&format!("no descriptor for a shard: {error}; raise the limit of open files (ulimit -n)"))
     };
     let io = ConnIo::new().unwrap_or_else(|error| no_descriptor(&error));
-    if let Some(peers) = peers {
-        io.watch(peers).unwrap_or_else(|error| fatal(&format!("the sockets to other servers cannot be watched: {error}")));
-    }
     let breath = Breath::new().unwrap_or_else(|error| no_descriptor(&error));
     let readiness = PollableFd::new(Descriptor(io.descriptor())).unwrap_or_else(|error| no_descriptor(&error));
     let mut armed = PollState::default();
@@ -154,9 +148,6 @@ impl Loop {
                 work += 1;
             }
             work += io.read(shard, now);
-        }
-        if io.mate_has_news() {
-            port.common().ring_sequencer();
         }
         // Requests go inward before replies go out: the longer walk starts first.
         work += port.send(shard.inward(now));

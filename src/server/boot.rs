@@ -212,7 +212,7 @@ fn start(
         };
         let view = views.pop().expect("one for each shard was made");
         let shard = Shard::new(shard_config, view, zxid, seeds, now);
-        let setup = ShardSetup { shard, port, inbox: Arc::clone(&inboxes[i]), doorway: Arc::clone(&doorway), clock, peers: None };
+        let setup = ShardSetup { shard, port, inbox: Arc::clone(&inboxes[i]), doorway: Arc::clone(&doorway), clock };
         let shared = if i == 0 && plan.sequencer == Placed::SharedWithShard0 { sequencer.take() } else { None };
         let heartbeat = Heartbeat::default();
         heartbeats.push(heartbeat.clone());
