@@ -7,8 +7,14 @@
 //! awaited through the ring; where the sequencer shares an executor with a shard, it is nested in the epoll set of that shard,
 //! whose loop rings the sequencer's bell for it (`shard_loop`).
 
+mod acceptor;
+mod dial;
+mod election;
+mod link;
 mod peers;
-
+mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender};
