@@ -79,7 +79,7 @@ impl Word {
     /// Whether it is answered from what every shard knows by itself.
     #[must_use]
     pub const fn is_local(self) -> bool {
-        matches!(self, Self::Ruok | Self::Conf | Self::Isro | Self::Envi)
+        matches!(self, Self::Ruok | Self::Conf | Self::Envi)
     }
 }
 
