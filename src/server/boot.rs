@@ -187,6 +187,7 @@ fn start(
         },
         warn_ms: config.fsync_warning_ms,
         clock,
+        member: None,
     });
     let doorway = Arc::new(Doorway::new(plan.shards, config.max_client_cnxns as usize, config.max_cnxns as usize));
     let inboxes: Vec<_> = (0..plan.shards).map(|_| Arc::new(Inbox::default())).collect();
@@ -247,7 +248,7 @@ fn executor(
 ) -> Result<Executor, Failed> {
     let main = move || async move {
         let tick = Tick::default();
-        let mates = Rc::new(Mates { has_sequencer: sequencer.is_some(), ..Mates::default() });
+        let mates = Rc::new(Mates { has_sequencer: sequencer.is_some(), has_shard: shard.is_some(), ..Mates::default() });
         // Ends with the executor.
         drop(cores::spawn(tick.clone().run(heartbeat)));
         let sequencer = sequencer.map(|setup| cores::spawn(sequencer_loop::run(setup, tick.clone(), Rc::clone(&mates))));
