@@ -50,6 +50,9 @@ pub(super) fn mntr(facts: &Facts, probe: &Probe, census: &Census) -> String {
             page.line("synced_non_voting_followers", 0);
             page.line("synced_observers", learners.observers);
             page.line("pending_syncs", learners.behind);
+            page.line("last_proposal_size", member.proposals.last);
+            page.line("max_proposal_size", member.proposals.max);
+            page.line("min_proposal_size", member.proposals.min);
         }
     }
     let archive = &ledger.archive;

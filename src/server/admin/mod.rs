@@ -105,7 +105,7 @@ fn allowed_words(whitelist: &str, read_only_enabled: bool) -> Vec<Word> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::census::{LedgerCensus, Standing};
+    use crate::engine::census::{LedgerCensus, ProposalSizes, Standing};
     use crate::ground::ids::{ServerId, Zxid};
     use crate::zab::Role;
 
@@ -138,7 +138,17 @@ mod tests {
     #[test]
     fn a_member_without_a_leader_does_not_serve() {
         let admin = admin("*", false);
-        let standing = |role| Standing { role, is_impaired: false, promise: (0, 0), proposed: Zxid::ZERO, learners: Vec::new(), voters: 3 };
+        let mut proposals = ProposalSizes::default();
+        [50, 40, 60, 45].into_iter().for_each(|bytes| proposals.note(bytes));
+        let standing = |role| Standing {
+            role,
+            is_impaired: false,
+            promise: (0, 0),
+            proposed: Zxid::ZERO,
+            learners: Vec::new(),
+            voters: 3,
+            proposals,
+        };
         let census = |role| Census {
             ledger: LedgerCensus { standing: Some(standing(role)), ..LedgerCensus::default() },
             ..Census::default()
@@ -152,7 +162,7 @@ mod tests {
         let leader = census(Role::Leading { epoch: 4 });
         assert_eq!(admin.answer(Word::Isro, Some(&leader)), "rw");
         let told = admin.answer(Word::Srvr, Some(&leader));
-        assert!(told.contains("\nMode: leader\nNode count: 0\n"), "{told}");
+        assert!(told.ends_with("\nMode: leader\nNode count: 0\nProposal sizes last/min/max: 45/40/60\n"), "{told}");
         let told = admin.answer(Word::Mntr, Some(&leader));
         for line in ["zk_server_state\tleader\nzk_peer_state\tleading - broadcast\n", "\nzk_quorum_size\t3\n", "\nzk_synced_followers\t0\n"] {
             assert!(told.contains(line), "{told}");

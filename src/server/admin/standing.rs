@@ -1,6 +1,6 @@
 //! The standing: what the words tell of a server's part in its ensemble.
 
-use crate::engine::census::{Census, Standing};
+use crate::engine::census::{Census, ProposalSizes, Standing};
 use crate::zab::Role;
 
 /// What `srvr` calls a server, `stat` and `mntr` too; none for one that does not serve.
@@ -12,6 +12,15 @@ pub(super) const fn mode(census: &Census) -> Option<&'static str> {
         Role::Observing { .. } => Some("observer"),
         Role::Looking | Role::Joining { .. } => None,
     }
+}
+
+/// What a leader has proposed; none where this server does not lead.
+pub(super) fn proposals(census: &Census) -> Option<ProposalSizes> {
+    census.ledger.standing.as_ref().filter(|standing| leads(standing)).map(|standing| standing.proposals)
+}
+
+const fn leads(standing: &Standing) -> bool {
+    matches!(standing.role, Role::Leading { .. })
 }
 
 /// What a member is at, in the words of `mntr`.
@@ -40,7 +49,7 @@ pub(super) struct Learners {
 
 /// The learners; none where this server does not lead.
 pub(super) fn learners(standing: &Standing) -> Option<Learners> {
-    if !matches!(standing.role, Role::Leading { .. }) {
+    if !leads(standing) {
         return None;
     }
     let count = |is_observer| {
@@ -67,7 +76,7 @@ mod tests {
             acked: None,
         };
         let learners = vec![learner(1, false, true), learner(2, false, false), learner(3, true, true), learner(4, true, true)];
-        Standing { role, is_impaired: false, promise: (1, 1), proposed: Zxid::ZERO, learners, voters: 3 }
+        Standing { role, is_impaired: false, promise: (1, 1), proposed: Zxid::ZERO, learners, voters: 3, proposals: ProposalSizes::default() }
     }
 
     #[test]

@@ -85,6 +85,9 @@ fn totals(census: &Census) -> String {
     writeln!(text, "Zxid: {}", census.ledger.zxid).expect(FITS);
     writeln!(text, "Mode: {}", standing::mode(census).unwrap_or("looking")).expect(FITS);
     writeln!(text, "Node count: {}", census.ledger.node_count).expect(FITS);
+    if let Some(sizes) = standing::proposals(census) {
+        writeln!(text, "Proposal sizes last/min/max: {}/{}/{}", sizes.last, sizes.min, sizes.max).expect(FITS);
+    }
     text
 }
 
