@@ -17,11 +17,17 @@ pub mod holdings;
 pub mod images;
 #[cfg(test)]
 pub mod journal;
+pub mod history;
 pub mod keeper;
+pub mod member;
+pub mod member_log;
 pub mod mesh;
 pub mod papers;
+pub mod peer_io;
 pub mod pool;
 pub mod preparer;
 pub mod scrubber;
 pub mod sequencer_loop;
 pub mod shard_loop;
+pub mod state_in;
+pub mod state_out;

@@ -50,6 +50,24 @@ impl PaperBytes {
     }
 }
 
+/// Makes durable what can be read of the papers beside the log in `dir`, and their names: after the end of a process alone it may not be
+/// durable yet, and nothing is built on it before it is.
+pub fn settle(dir: &Path) -> Result<(), DiskError> {
+    let state = dir.join(STATE);
+    if !state.is_dir() {
+        return Ok(());
+    }
+    for form in [manifest::FORM, promise::FORM, watermark::FORM] {
+        let path = state.join(form.name);
+        match File::open(&path) {
+            Ok(file) => drive::sync(&file, &path).map_err(DiskError::new("sync", &path))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(DiskError::new("open", &path)(error)),
+        }
+    }
+    sync_dir(&state)
+}
+
 /// One slot file, open.
 #[derive(Debug)]
 struct PaperFile {
@@ -201,6 +219,16 @@ impl Cabinet {
         }
         self.watermark.0.write(&watermark::encode(durable))?;
         self.watermark.1 = durable;
+        Ok(())
+    }
+
+    /// The log is about to end at `to`: from now on the watermark vouches for no more, in neither slot.
+    pub fn lower(&mut self, to: Zxid) -> Result<(), DiskError> {
+        if to >= self.watermark.1 {
+            return Ok(());
+        }
+        self.watermark.0.write_twice(&watermark::encode(to))?;
+        self.watermark.1 = to;
         Ok(())
     }
 

@@ -81,6 +81,19 @@ pub enum PapersRefusal {
         /// Last zxid.
         last: Zxid,
     },
+    /// As that, in a member of an ensemble.
+    #[error(
+        "log epoch {epoch} is newer than accepted epoch {accepted}: state/promise at offset 0 does not belong to the log that ends at zxid \
+         {last}; directories were mixed: put the files together that belong together"
+    )]
+    Accepted {
+        /// Epoch of the last zxid.
+        epoch: u32,
+        /// Epoch accepted.
+        accepted: u32,
+        /// Last zxid.
+        last: Zxid,
+    },
 }
 
 /// One paper and how it is written on.
@@ -118,6 +131,13 @@ impl Papers {
     pub fn allow(&self, last: Zxid) -> Result<(), PapersRefusal> {
         let current = self.promise.said.current;
         if last.epoch() > current { Err(PapersRefusal::Epoch { epoch: last.epoch(), current, last }) } else { Ok(()) }
+    }
+
+    /// As [`allow`](Self::allow), for a member of an ensemble: the history of an epoch may be logged before the epoch is joined, but never
+    /// before it is accepted.
+    pub fn allow_member(&self, last: Zxid) -> Result<(), PapersRefusal> {
+        let accepted = self.promise.said.accepted;
+        if last.epoch() > accepted { Err(PapersRefusal::Accepted { epoch: last.epoch(), accepted, last }) } else { Ok(()) }
     }
 }
 

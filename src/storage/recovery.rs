@@ -214,6 +214,12 @@ impl Recovery {
         self.last
     }
 
+    /// Everything in the good prefix up to this zxid is known to be committed: what its headers say so far, at most.
+    #[must_use]
+    pub fn committed(&self) -> Zxid {
+        self.committed.min(self.last)
+    }
+
     /// Reads segment `number`, whose file is `file`, and visits the records that continue the good prefix.
     ///
     /// Later damage may still lead to a refusal; what was visited then remains true history, the log is merely not all there.

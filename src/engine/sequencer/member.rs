@@ -6,7 +6,7 @@ use std::mem;
 use super::corridor::{Asked, Corridor};
 use super::queue::{Framed, Queue};
 use super::{Flight, Home, Restored, Sequencer, To};
-use crate::engine::census::Standing;
+use crate::engine::census::{ProposalSizes, Standing};
 use crate::engine::message::{Batch, Doors, Outcome, Outward};
 use crate::ground::ids::{ServerId, SessionId, Zxid};
 use crate::ground::time::{Millis, Now};
@@ -62,6 +62,8 @@ pub(super) struct Member {
     fault: Option<String>,
     /// It was told that a tree differs from the leader's.
     pub(super) is_digest_told: bool,
+    /// What it has proposed, for admin words.
+    sizes: ProposalSizes,
 }
 
 impl Member {
@@ -158,6 +160,7 @@ impl Sequencer {
             floor: Zxid::ZERO,
             fault: None,
             is_digest_told: false,
+            sizes: ProposalSizes::default(),
         });
         pending.into_iter().for_each(|record| member.pend(record));
         self.member = Some(member);
@@ -390,6 +393,7 @@ impl Sequencer {
         });
         let records: Vec<Record> = records.collect();
         assert_eq!(records.len(), batch.entries.len(), "one blob a transaction");
+        records.iter().for_each(|record| member.sizes.note(record.blob.len()));
         batch.bytes = payload.len();
         member.proposed.push_back(batch);
         member.framed = Some(Framed { payload, contents });
@@ -493,6 +497,7 @@ impl Sequencer {
             proposed: member.peer.proposed(),
             learners: member.peer.learners(),
             voters: member.peer.voters(),
+            proposals: member.sizes,
         })
     }
 

@@ -158,6 +158,12 @@ impl Sequencer {
         self.delivered
     }
 
+    /// Everything in the log up to this transaction survives.
+    #[must_use]
+    pub fn logged(&self) -> Zxid {
+        self.appender.durable()
+    }
+
     /// Whether the batch being filled has room for another transaction of any size. While it is not known whether the log can go
     /// on after a segment that is nearly full, it has none.
     #[must_use]

@@ -8,6 +8,7 @@ mod dice;
 mod disk;
 mod injury;
 mod life;
+mod member;
 pub mod scripts;
 mod world;
 
