@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use super::archivist_loop::Whole;
+use super::clock::Clock;
 use super::history::HistoryReader;
 use super::images::ImageDir;
 use super::keeper::Keeper;
@@ -22,7 +23,6 @@ use crate::auth::AuthConfig;
 use crate::engine::sequencer::{Done, Restored, Sequencer};
 use crate::ground::ids::{ServerId, Zxid};
 use crate::ground::time::Now;
-use crate::runtime::clock::Clock;
 use crate::storage::appender::Appender;
 use crate::storage::promise::Promise;
 use crate::storage::segment::SegmentStart;
@@ -304,12 +304,14 @@ impl Member {
         is_moved
     }
 
-    /// Makes way, once; then whether nothing is under way any more.
+    /// Makes way; then whether that is done, and nothing is under way any more.
     pub fn leave(&mut self, engine: &mut Sequencer, now: Now) -> bool {
         if !std::mem::replace(&mut self.is_leaving, true) {
+            // What it has to say for it goes out in the next turn.
             engine.leave(now);
+            return false;
         }
-        self.task.is_none()
+        self.task.is_none() && engine.role() == Some(Role::Looking)
     }
 }
 

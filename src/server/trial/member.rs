@@ -8,7 +8,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::crash::DATA;
+use super::crash::{DATA, shown};
 use super::dice::Dice;
 use super::disk::{Disk, Image};
 use super::life::SEEDS;
@@ -309,7 +309,8 @@ impl Story {
         for (i, op) in ops.iter().enumerate() {
             disk.apply(op);
             let Some(phase) = self.phases.iter().rfind(|phase| phase.from <= i) else { continue };
-            stops.stop(&disk, phase, true).unwrap_or_else(|line| panic!("{name}, after change {i} of {}, {op:.200?}: {line}", ops.len()));
+            let stopped = stops.stop(&disk, phase, true).and_then(|()| stops.kill(&disk, &root, phase));
+            stopped.unwrap_or_else(|line| panic!("{name}, after change {i} of {}, {}: {line}", ops.len(), shown(op)));
         }
         println!("{name}: {} changes, {} starts, {} cut short", ops.len(), stops.starts, stops.cut_short);
         assert!(stops.starts > 10 && stops.cut_short > 0, "{name}: there was something to look at");
@@ -351,9 +352,36 @@ impl Stops {
                 let mut disk = Disk::holding(self.scratch.path(), &image);
                 for op in &ops {
                     disk.apply(op);
-                    self.stop(&disk, phase, false).map_err(|line| format!("and in the start from there, after {op:.200?}: {line}"))?;
+                    self.stop(&disk, phase, false).map_err(|line| format!("and in the start from there, after {}: {line}", shown(op)))?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// The process ends, the machine runs on, another process starts; what that one has found is there for good.
+    fn kill(&mut self, disk: &Disk, root: &Path, phase: &Phase) -> Result<(), String> {
+        let ops = self.start(&disk.seen(), phase).map_err(|line| format!("after the end of the process: {line}"))?;
+        self.starts += 1;
+        let mut disk = disk.clone();
+        ops.iter().for_each(|op| disk.apply(&moved(op, self.scratch.path(), root)));
+        let image = disk.seen();
+        image.write(self.scratch.path());
+        let (dir, recovered, joining) = start(&self.scratch.path().join(DATA))?;
+        let found = seen(&recovered, &joining);
+        drop(dir);
+        let open = disk.open();
+        let mut subsets = vec![Vec::new()];
+        subsets.extend((0..2).map(|_| open.iter().copied().filter(|_| self.dice.one_in(2)).collect()));
+        for present in subsets {
+            let image = disk.image(&present);
+            if !self.known.insert((image.fingerprint(), usize::MAX)) {
+                continue;
+            }
+            let for_good = Phase { from: phase.from, allowed: vec![found.all.clone()], told: found.delivered };
+            self.start(&image, &for_good).map_err(|line| {
+                format!("after the end of the process, a start, and with {} of {} open changes: {line}", present.len(), open.len())
+            })?;
         }
         Ok(())
     }
@@ -375,6 +403,23 @@ impl Stops {
             return Err(format!("{first:?} was found, and then {:?}", seen(&recovered, &joining)));
         }
         Ok(ops)
+    }
+}
+
+/// The same change below another directory.
+fn moved(op: &Op, from: &Path, to: &Path) -> Op {
+    let there = |path: &Path| to.join(path.strip_prefix(from).unwrap_or(Path::new("..")));
+    match op {
+        Op::Create(path) => Op::Create(there(path)),
+        Op::Write(path, at, bytes) => Op::Write(there(path), *at, bytes.clone()),
+        Op::SyncFile(path) => Op::SyncFile(there(path)),
+        Op::SyncRange(path, at, len) => Op::SyncRange(there(path), *at, *len),
+        Op::SyncDir(path) if !path.starts_with(from) => op.clone(),
+        Op::SyncDir(path) => Op::SyncDir(there(path)),
+        Op::Rename(one, other) => Op::Rename(there(one), there(other)),
+        Op::Remove(path) => Op::Remove(there(path)),
+        Op::Mkdir(path) => Op::Mkdir(there(path)),
+        Op::Told(zxid) => Op::Told(*zxid),
     }
 }
 
