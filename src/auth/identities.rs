@@ -1,6 +1,6 @@
 //! Identities: who a connection is, in the order in which it proved it.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 use smallvec::{SmallVec, smallvec};
 
@@ -47,6 +47,22 @@ impl Identities {
         let address = client.to_canonical();
         let ip = Identity { scheme: scheme::IP, id: ip::text(address).into() };
         Self { address, is_super: false, list: smallvec![ip] }
+    }
+
+    /// Those that another server vouches for, as it sent them. Schemes that are not known here permit nothing.
+    #[must_use]
+    pub fn told<'a>(by: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut this = Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), is_super: false, list: SmallVec::new() };
+        for (scheme, id) in by {
+            let known = [scheme::IP, scheme::DIGEST, scheme::SUPER].into_iter().find(|known| *known == scheme);
+            if let Some(scheme) = known {
+                if let (scheme::IP, Ok(address)) = (scheme, id.parse::<IpAddr>()) {
+                    this.address = address.to_canonical();
+                }
+                this.add(scheme, id);
+            }
+        }
+        this
     }
 
     /// The client's address.
@@ -103,6 +119,16 @@ mod tests {
         assert_eq!(ids.iter().collect::<Vec<_>>(), [&Identity { scheme: "ip", id: "10.0.0.7".into() }]);
         assert!(ids.has("ip", "10.0.0.7") && !ids.is_super() && ids.authenticated().next().is_none());
         assert!(Identities::of("::1".parse().unwrap()).has("ip", "0:0:0:0:0:0:0:1"));
+    }
+
+    #[test]
+    fn another_server_vouches_for_a_client() {
+        let mut ids = Identities::of("10.0.0.7".parse().unwrap());
+        assert!(ids.add("digest", "u:h") && ids.add("super", ""));
+        let pairs: Vec<_> = ids.iter().map(|identity| (identity.scheme.to_owned(), identity.id.clone())).collect();
+        assert_eq!(Identities::told(pairs.iter().map(|(scheme, id)| (scheme.as_str(), &**id))), ids);
+        let foreign = Identities::told([("kerberos", "x"), ("ip", "not an address")].into_iter());
+        assert!(!foreign.is_super() && foreign.authenticated().next().is_none() && foreign.address().is_unspecified());
     }
 
     #[test]

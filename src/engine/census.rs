@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 
 use crate::ground::ids::{SessionId, Zxid};
 use crate::ground::time::Millis;
+use crate::zab::{Learner, Role};
 
 /// A four-letter word.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -237,6 +238,25 @@ pub struct LedgerCensus {
     pub logged: Zxid,
     /// What the archivist has told.
     pub archive: ArchiveCensus,
+    /// The server's part in its ensemble; none for a server alone.
+    pub standing: Option<Standing>,
+}
+
+/// A server's part in its ensemble.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// What it is.
+    pub role: Role,
+    /// It may have forgotten something that it acknowledged, and has no vote until it has learnt it again.
+    pub is_impaired: bool,
+    /// The newest epoch promised, and the newest joined.
+    pub promise: (u32, u32),
+    /// End of what it has issued or received.
+    pub proposed: Zxid,
+    /// A leader's learners.
+    pub learners: Vec<Learner>,
+    /// Servers with a vote.
+    pub voters: usize,
 }
 
 /// What the archivist tells of its images. Figures of an image are those of the newest one.

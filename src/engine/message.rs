@@ -8,6 +8,7 @@ use crate::auth::Identities;
 use crate::ground::ids::{ConnId, SessionId, Ticket, Zxid};
 use crate::proto::code::Code;
 use crate::tree::change::Step;
+use crate::tree::view::View;
 
 /// From a shard to the sequencer.
 #[derive(Debug)]
@@ -94,10 +95,34 @@ pub enum Outward {
     },
     /// The session of this connection lives elsewhere now, or cannot be opened.
     HangUp(ConnId),
+    /// A `sync` is done: whoever led when it was asked still did so, and all that was written before it has been delivered.
+    Synced {
+        /// Who asked.
+        conn: ConnId,
+        /// xid, echoed.
+        xid: i32,
+        /// Bytes of credit that the shard gets back.
+        cost: u32,
+        /// The request's record.
+        body: Box<[u8]>,
+    },
+    /// Whether clients are served from now on.
+    Doors(Doors),
+    /// The whole state was replaced, doors being shut: a new View, and the zxid at which it stands.
+    Reset(Box<View>, Zxid),
     /// A census is taken: send your part under this number.
     Count(u64, Word),
     /// All parts are in: answer the connection.
     Counted(ConnId, Word, Arc<Census>),
+}
+
+/// Whether clients are served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Doors {
+    /// Every connection is closed, and none comes to a session: this server knows of no leader.
+    Shut,
+    /// Clients are served.
+    Open,
 }
 
 /// Transactions that are written, delivered and adopted together.
@@ -116,6 +141,22 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Takes off what comes after `mark`. Bytes stay with the first part.
+    #[must_use]
+    pub fn split_after(&mut self, mark: Zxid) -> Option<Self> {
+        let count = self.entries.partition_point(|entry| entry.zxid <= mark);
+        if count == 0 || count == self.entries.len() {
+            return None;
+        }
+        let mut rest = Self { first: self.entries[count].zxid, last: self.last, ..Self::default() };
+        rest.entries = self.entries.split_off(count);
+        let steps = self.entries[count - 1].steps_end;
+        rest.steps = self.steps.split_off(steps as usize);
+        rest.entries.iter_mut().for_each(|entry| entry.steps_end -= steps);
+        self.last = self.entries[count - 1].zxid;
+        Some(rest)
+    }
+
     /// Transactions in it.
     #[must_use]
     pub fn records(&self) -> u32 {
@@ -124,7 +165,7 @@ impl Batch {
 }
 
 /// One transaction as shards see it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Entry {
     /// Its zxid.
     pub zxid: Zxid,

@@ -158,6 +158,7 @@ impl Rig {
                     tick_ms: TICK_MS,
                     auth: setup.auth.clone(),
                     refuses_sasl: false,
+                    is_member: false,
                     words: Arc::new(Spoken),
                 };
                 End {
@@ -243,7 +244,7 @@ impl Rig {
         if !self.hold {
             for (placement, bytes) in std::mem::take(&mut self.writes) {
                 self.log.write(&placement, &bytes);
-                self.sequencer.flushed(placement.sequence);
+                self.sequencer.flushed(placement.sequence, self.now);
                 progress = true;
             }
         }
@@ -284,7 +285,7 @@ impl Rig {
     fn end_write(&mut self, nth: usize) {
         let (placement, bytes) = self.writes.remove(nth);
         self.log.write(&placement, &bytes);
-        self.sequencer.flushed(placement.sequence);
+        self.sequencer.flushed(placement.sequence, self.now);
     }
 
     /// As the mesh does: fill the queues, then release what all of them hold.

@@ -47,6 +47,36 @@ pub enum Code {
 }
 
 impl Code {
+    /// All of them.
+    const ALL: [Self; 20] = [
+        Self::Ok,
+        Self::SystemError,
+        Self::RuntimeInconsistency,
+        Self::MarshallingError,
+        Self::Unimplemented,
+        Self::BadArguments,
+        Self::UnknownSession,
+        Self::NoNode,
+        Self::NoAuth,
+        Self::BadVersion,
+        Self::NoChildrenForEphemerals,
+        Self::NodeExists,
+        Self::NotEmpty,
+        Self::SessionExpired,
+        Self::InvalidAcl,
+        Self::AuthFailed,
+        Self::SessionMoved,
+        Self::NotReadOnly,
+        Self::NoWatcher,
+        Self::ReconfigDisabled,
+    ];
+
+    /// From the wire. A code that only another server's leader knows says that something went wrong there.
+    #[must_use]
+    pub fn from_wire(code: i32) -> Self {
+        Self::ALL.into_iter().find(|known| known.as_wire() == code).unwrap_or(Self::SystemError)
+    }
+
     /// As the wire carries it.
     #[must_use]
     pub const fn as_wire(self) -> i32 {

@@ -154,7 +154,7 @@ impl Loop {
                 if took_ms >= *warn_ms {
                     tracing::warn!("a flush of the log took {took_ms} ms: the drive, or what else uses it, is slow");
                 }
-                engine.flushed(sequence);
+                engine.flushed(sequence, now);
                 keeper.durable(engine.delivered());
                 false
             }

@@ -207,6 +207,7 @@ fn start(
             tick_ms: u64::from(config.tick_time_ms),
             auth: auth.clone(),
             refuses_sasl: config.sasl_wanted,
+            is_member: false,
             words: Arc::clone(&words),
         };
         let view = views.pop().expect("one for each shard was made");

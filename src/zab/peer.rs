@@ -142,6 +142,12 @@ impl Peer {
         self.books.is_impaired()
     }
 
+    /// How many servers have a vote.
+    #[must_use]
+    pub const fn voters(&self) -> usize {
+        self.books.members.voters.len()
+    }
+
     /// The link to the leader, for what the crafts above have to send there; while it follows or observes.
     #[must_use]
     pub fn leader_link(&self) -> Option<Link> {

@@ -84,6 +84,12 @@ impl Builder {
         self.batch.entries.push(Entry { zxid, session, xid, op, ticket, cost, steps_end, outcome });
     }
 
+    /// Throws away what was gathered, and yields who waits for it.
+    pub(super) fn abandon(&mut self) -> Batch {
+        self.payload.clear();
+        mem::take(&mut self.batch)
+    }
+
     /// Closes the batch: what shards get, while the payload stays to be framed.
     pub(super) fn close(&mut self) -> Batch {
         let mut batch = mem::take(&mut self.batch);

@@ -64,6 +64,7 @@ impl Sequencer {
             transactions: self.transactions,
             logged: self.appender.durable(),
             archive: self.archive,
+            standing: self.standing(),
             ..LedgerCensus::default()
         };
         if word == Word::Dump {

@@ -5,9 +5,14 @@
 //! that it returns may be shown before the driver has it: a batch appears in `outward` only when it is durable.
 
 mod batch;
+mod corridor;
 mod gather;
+mod learners;
 mod ledger;
+mod member;
 mod multi;
+mod queue;
+mod replica;
 mod restore;
 
 use std::collections::VecDeque;
@@ -16,10 +21,13 @@ use std::sync::Arc;
 
 pub use batch::FlushKnobs;
 pub use ledger::Ledger;
+pub use member::Done;
 pub use restore::{Restore, RestoreError, Restored};
 
 use self::batch::Builder;
+use self::corridor::Asked;
 use self::gather::Gathers;
+use self::member::Member;
 use super::census::{ArchiveCensus, Word};
 use super::message::{Ask, Batch, Inward, Item, Outcome, Outward, Train};
 use crate::ground::ids::{SessionId, ShardId, Ticket, Zxid};
@@ -32,6 +40,7 @@ use crate::session::{self, Ids, State};
 use crate::storage::appender::{Appender, Contents, Placement, Position};
 use crate::storage::batch::framed_len;
 use crate::storage::segment::SegmentStart;
+use crate::zab::Link;
 
 /// Bytes at the end of a last segment that only sessions may write to, where no segment can be made to follow it: writes are refused.
 /// More than what is already gathered can take.
@@ -63,17 +72,29 @@ pub enum To {
     All,
 }
 
+/// Whose a session is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Home {
+    /// Nobody has spoken for it.
+    #[default]
+    Nowhere,
+    /// A connection of this server.
+    Here(Ticket),
+    /// The learner at this link.
+    Learner(Link),
+}
+
 /// A batch on its way to the disk.
 struct Flight {
-    /// `None` for a mark.
-    batch: Option<Arc<Batch>>,
+    /// `None` for a mark, and in an ensemble, where being durable is not enough.
+    batch: Option<Batch>,
     last: Zxid,
 }
 
 /// The engine.
 pub struct Sequencer {
     ledger: Ledger,
-    sessions: session::Table<Option<Ticket>>,
+    sessions: session::Table<Home>,
     ids: Ids,
     appender: Appender,
     knobs: FlushKnobs,
@@ -81,6 +102,9 @@ pub struct Sequencer {
     flights: VecDeque<Flight>,
     gathers: Gathers,
     outward: Vec<(To, Outward)>,
+    shards: u16,
+    /// In an ensemble.
+    member: Option<Box<Member>>,
     /// Answers that belong to no transaction, each behind the transaction that must be delivered first.
     answers: VecDeque<(Zxid, ShardId, Outward)>,
     proposed: Zxid,
@@ -113,6 +137,8 @@ impl Sequencer {
             flights: VecDeque::new(),
             gathers: Gathers::new(shards, now.mono()),
             outward: Vec::new(),
+            shards,
+            member: None,
             answers: VecDeque::new(),
             proposed: last,
             delivered: last,
@@ -136,7 +162,9 @@ impl Sequencer {
     /// on after a segment that is nearly full, it has none.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.builder.has_room(&self.knobs) && !(self.ahead == Ahead::InTheMaking && self.is_nearly_full())
+        self.builder.has_room(&self.knobs)
+            && self.member.as_ref().is_none_or(|member| member.has_room())
+            && !(self.ahead == Ahead::InTheMaking && self.is_nearly_full())
     }
 
     /// Takes one message from a shard. Of a train, items from `*at` on are taken while the batch has room; returns whether the
@@ -155,6 +183,9 @@ impl Sequencer {
             Inward::Touched(sessions) => {
                 for &session in sessions.iter() {
                     self.sessions.touch(session, now.mono());
+                    if self.member.as_ref().is_some_and(|member| !member.leads()) {
+                        self.touched_here(session);
+                    }
                 }
             }
             Inward::Ask(conn, word) => {
@@ -175,6 +206,10 @@ impl Sequencer {
     }
 
     fn item(&mut self, from: ShardId, train: &Train, item: &Item, now: Now) {
+        if self.member.as_ref().is_some_and(|member| !member.leads()) {
+            self.send_on(from, train, item, now);
+            return;
+        }
         let ticket = Ticket { shard: from, conn: item.conn };
         match &item.ask {
             Ask::Open { timeout_ms } => self.open(ticket, *timeout_ms, now),
@@ -182,7 +217,13 @@ impl Sequencer {
             Ask::Write { session, xid, op, body, who } => {
                 let body = &train.arena[body.clone()];
                 let cost = u32::try_from(body.len()).expect("a frame is bounded");
-                let standing = self.standing(*session, ticket);
+                let standing = self.standing_of(*session, Home::Here(ticket));
+                if *op == opcode::SYNC {
+                    let mark = self.confirm(now);
+                    let body = body.into();
+                    self.answers.push_back((mark, from, Outward::Synced { conn: item.conn, xid: *xid, cost, body }));
+                    return;
+                }
                 if standing.is_ok() {
                     self.sessions.touch(*session, now.mono());
                 }
@@ -213,19 +254,19 @@ impl Sequencer {
         }
     }
 
-    /// Whether the session may write from this connection.
-    fn standing(&self, session: SessionId, ticket: Ticket) -> Result<(), Code> {
+    /// Whether the session may write from there.
+    fn standing_of(&self, session: SessionId, from: Home) -> Result<(), Code> {
         match self.sessions.state(session) {
             State::Unknown => Err(Code::UnknownSession),
             State::Closing => Err(Code::SessionExpired),
-            State::Open if self.sessions.home(session) != Some(&Some(ticket)) => Err(Code::SessionMoved),
+            State::Open if self.sessions.home(session) != Some(&from) => Err(Code::SessionMoved),
             State::Open => Ok(()),
         }
     }
 
     /// The header of the next transaction. In a standalone server the counter's end runs into the next epoch, as in ZooKeeper.
     fn header(&mut self, session: SessionId, cxid: i32, now: Now) -> TxnHeader {
-        let zxid = self.proposed.next().unwrap_or_else(|| Zxid::new(self.proposed.epoch() + 1, 1));
+        let zxid = self.next_zxid();
         self.proposed = zxid;
         self.transactions += 1;
         TxnHeader { session, cxid, zxid, time: now.wall.0, kind: opcode::ERROR }
@@ -234,14 +275,14 @@ impl Sequencer {
     fn open(&mut self, ticket: Ticket, timeout_ms: i32, now: Now) {
         if self.ahead == Ahead::Nothing && self.segment_left() < LOG_RESERVE_CLOSING {
             // No answer says "not now" to a client that connects; it tries another server, or again.
-            self.outward.push((To::Shard(ticket.shard), Outward::HangUp(ticket.conn)));
+            self.turn_away(Asked { ticket, xid: 0, op: opcode::CREATE_SESSION, cost: 0 });
             return;
         }
         let mut session = self.ids.next();
         while self.sessions.state(session) != State::Unknown {
             session = self.ids.next();
         }
-        self.sessions.open(session, timeout_ms, now.mono(), Some(ticket));
+        self.sessions.open(session, timeout_ms, now.mono(), Home::Here(ticket));
         let header = self.header(session, 0, now);
         let txn = Txn::CreateSession { timeout_ms };
         let ledger = &mut self.ledger;
@@ -255,10 +296,10 @@ impl Sequencer {
         let open = self.sessions.state(session) == State::Open;
         if open {
             // Whoever holds it is hung up on, before the password is even looked at.
-            if let Some(&Some(old)) = self.sessions.home(session) {
+            if let Some(&Home::Here(old)) = self.sessions.home(session) {
                 self.outward.push((To::Shard(old.shard), Outward::HangUp(old.conn)));
             }
-            self.sessions.set_home(session, password_ok.then_some(ticket));
+            self.sessions.set_home(session, if password_ok { Home::Here(ticket) } else { Home::Nowhere });
         }
         let granted = open && password_ok && self.sessions.touch_with_timeout(session, timeout_ms, now.mono());
         // What the session asked for on its old connection and is under way comes first: a client that lost a connection looks
@@ -289,7 +330,8 @@ impl Sequencer {
     /// are closed. While this process is kept from its processors, or has more to do than it can, that moment stands still:
     /// the silence of a session may then be ours.
     pub fn tick(&mut self, now: Now, heard_up_to: Millis) {
-        if self.closing {
+        let is_leaders = self.member.as_ref().is_none_or(|member| member.leads());
+        if self.closing || !is_leaders {
             return;
         }
         for session in self.sessions.expired(heard_up_to.min(now.mono())) {
@@ -305,7 +347,10 @@ impl Sequencer {
 
     /// Bytes that the next log write needs, when one is due. The driver then makes sure that it [`Sequencer::fits`], and frames it.
     #[must_use]
-    pub fn due(&self, now: Now) -> Option<usize> {
+    pub fn due(&mut self, now: Now) -> Option<usize> {
+        if self.member.is_some() {
+            return self.member_due(now);
+        }
         if self.builder.is_due(&self.knobs, self.flights.len(), now.micros) {
             return Some(framed_len(self.builder.payload.len()));
         }
@@ -364,6 +409,9 @@ impl Sequencer {
     pub fn frame(&mut self, out: &mut [u8]) -> Placement {
         self.flushes += 1;
         self.log_bytes += out.len() as u64;
+        if self.member.is_some() {
+            return self.member_frame(out);
+        }
         if self.builder.is_empty() {
             let last = self.appender.last();
             self.flights.push_back(Flight { batch: None, last });
@@ -373,32 +421,48 @@ impl Sequencer {
         let contents = Contents { first: batch.first, last: batch.last, count: batch.records() };
         let placement = self.appender.frame_into(contents, &[&self.builder.payload], self.delivered, out);
         self.builder.payload.clear();
-        self.flights.push_back(Flight { last: batch.last, batch: Some(Arc::new(batch)) });
+        self.flights.push_back(Flight { last: batch.last, batch: Some(batch) });
         placement
     }
 
     /// A log write is durable; writes may finish in any order. What this delivers goes outward.
-    pub fn flushed(&mut self, sequence: u64) {
+    pub fn flushed(&mut self, sequence: u64, now: Now) {
         self.appender.flushed(sequence);
         let logged = self.appender.durable();
-        // Alone, a server commits what it has logged; delivered is the lesser of both, always.
-        let committed = logged;
-        let delivered = committed.min(logged);
         let done = self.flights.len() - self.appender.in_flight();
-        for flight in self.flights.drain(..done) {
-            assert!(flight.last <= delivered, "a batch is delivered only when it is durable");
-            let Some(batch) = flight.batch else { continue };
+        if self.member.is_some() {
+            self.flights.drain(..done);
+            self.answer_writes(now);
+            return;
+        }
+        // Alone, a server commits what it has logged; delivered is the lesser of both, always.
+        for flight in self.flights.drain(..done).collect::<Vec<_>>() {
+            assert!(flight.last <= logged, "a batch is delivered only when it is durable");
+            if let Some(batch) = flight.batch {
+                self.show(batch);
+            }
+        }
+        assert!(logged >= self.delivered, "delivered never falls");
+        self.delivered = logged;
+        self.ledger.forget(logged);
+        self.answer_late();
+    }
+
+    /// A batch goes to the shards. Answers that belong to no transaction go in between, where their turn comes.
+    fn show(&mut self, batch: Batch) {
+        let mut rest = Some(batch);
+        while let Some(mut batch) = rest {
+            let mark = self.answers.front().map(|(mark, ..)| *mark).filter(|mark| *mark < batch.last);
+            rest = mark.and_then(|mark| batch.split_after(mark));
             for entry in &batch.entries {
                 if entry.outcome == Outcome::Closed {
                     self.sessions.remove(entry.session);
                 }
             }
-            self.outward.push((To::All, Outward::Batch(batch)));
+            self.delivered = self.delivered.max(batch.last);
+            self.outward.push((To::All, Outward::Batch(Arc::new(batch))));
+            self.answer_late();
         }
-        assert!(delivered >= self.delivered, "delivered never falls");
-        self.delivered = delivered;
-        self.ledger.forget(delivered);
-        self.answer_late();
     }
 
     /// The archivist has told this.
@@ -424,7 +488,8 @@ impl Sequencer {
     /// Whether nothing is left to write.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
-        self.builder.is_empty() && self.flights.is_empty() && !(self.closing && self.appender.wants_mark())
+        let is_member_at_rest = self.member.as_ref().is_none_or(|member| member.is_at_rest());
+        self.builder.is_empty() && self.flights.is_empty() && is_member_at_rest && !(self.closing && self.appender.wants_mark())
     }
 
     /// Digest of the ledger's tree and the zxid it stands at.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::Ledger;
+use super::{Home, Ledger};
 use crate::auth::AuthConfig;
 use crate::engine::archivist::load::Loaded;
-use crate::ground::ids::{SessionId, Ticket, Zxid};
+use crate::ground::ids::{SessionId, Zxid};
 use crate::ground::time::Millis;
 use crate::proto::jute::{Malformed, Reader};
 use crate::proto::txn::{self, Txn, TxnHeader};
@@ -46,7 +46,7 @@ pub enum RestoreError {
 /// Takes transactions in zxid order and ends in a ledger.
 pub struct Restore {
     tree: Tree,
-    sessions: session::Table<Option<Ticket>>,
+    sessions: session::Table<Home>,
     last: Zxid,
     /// The image begun with, or zero.
     image: Zxid,
@@ -61,7 +61,7 @@ pub struct Restored {
     /// The ledger, standing at `last`.
     pub ledger: Ledger,
     /// The sessions, each with a full timeout from now.
-    pub sessions: session::Table<Option<Ticket>>,
+    pub sessions: session::Table<Home>,
     /// The last transaction.
     pub last: Zxid,
 }
@@ -79,7 +79,7 @@ impl Restore {
     pub fn after(image: Loaded, seeds: [u64; 4], tick_ms: u64, checks_digest: bool) -> Self {
         let mut sessions = session::Table::new(tick_ms, seeds);
         for (id, timeout_ms) in image.sessions {
-            sessions.open(id, timeout_ms, Millis(0), None);
+            sessions.open(id, timeout_ms, Millis(0), Home::Nowhere);
         }
         Self {
             tree: image.tree,
@@ -106,7 +106,7 @@ impl Restore {
         self.tree.forget(header.zxid);
         match txn {
             Txn::CreateSession { timeout_ms } => {
-                self.sessions.open(header.session, timeout_ms, Millis(0), None);
+                self.sessions.open(header.session, timeout_ms, Millis(0), Home::Nowhere);
             }
             Txn::CloseSession { .. } => {
                 self.sessions.remove(header.session);

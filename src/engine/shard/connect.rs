@@ -2,7 +2,7 @@
 
 use super::Shard;
 use super::conn::{Phase, Wish};
-use crate::engine::message::{Ask, Item};
+use crate::engine::message::{Ask, Doors, Item};
 use crate::ground::ids::{ConnId, SessionId};
 use crate::ground::time::Now;
 use crate::proto::connect::{ConnectRequest, ConnectResponse};
@@ -11,6 +11,11 @@ use crate::session;
 impl Shard {
     /// Takes a ConnectRequest.
     pub(super) fn connect(&mut self, id: ConnId, body: &[u8], now: Now) {
+        if self.doors == Doors::Shut {
+            // No byte is sent: the client then tries another server.
+            self.drop_conn(id, "this server knows of no leader");
+            return;
+        }
         let Ok(request) = ConnectRequest::decode(body) else {
             self.drop_conn(id, "its ConnectRequest cannot be read");
             return;

@@ -149,6 +149,15 @@ impl Shard {
         self.release(id, now);
     }
 
+    /// Answers a `sync`, when all that was asked before it has been answered.
+    pub(super) fn synced(&mut self, id: ConnId, xid: i32, body: &[u8], now: Now) {
+        let Some(conn) = self.conns.get(id).filter(|conn| conn.phase != Phase::Ending) else { return };
+        let arrived = conn.lane.delivered(xid);
+        reads::serve(&mut self.desk, conn, id, xid, opcode::SYNC, body);
+        self.replied(id, opcode::SYNC, xid, arrived, now);
+        self.release(id, now);
+    }
+
     /// A reply has been appended to the connection's output.
     pub(super) fn replied(&mut self, id: ConnId, op: i32, xid: i32, arrived: Millis, now: Now) {
         let zxid = self.desk.applied;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use self::conn::{Conn, Phase};
 use self::conns::Conns;
 use super::census::{Census, Counters, ShardCensus, Word};
-use super::message::{Inward, Outward, Train};
+use super::message::{Doors, Inward, Outward, Train};
 use crate::auth::AuthConfig;
 use crate::ground::ids::{ConnId, SessionId, ShardId, Zxid};
 use crate::ground::limits;
@@ -56,6 +56,8 @@ pub struct ShardConfig {
     pub auth: AuthConfig,
     /// Whether a SASL exchange fails; where it does not, it ends at once with no token, as in a ZooKeeper without SASL.
     pub refuses_sasl: bool,
+    /// The server belongs to an ensemble: its doors are shut until it is told otherwise, and `sync` asks the leader.
+    pub is_member: bool,
     /// Admin words.
     pub words: Arc<dyn Words>,
 }
@@ -111,6 +113,7 @@ pub struct Shard {
     stalled: Vec<ConnId>,
     /// Connections that wait for this shard to reach a zxid.
     waiting: Vec<ConnId>,
+    doors: Doors,
     counters: Counters,
     fired: Vec<WatcherId>,
     event: Vec<u8>,
@@ -121,6 +124,7 @@ impl Shard {
     #[must_use]
     pub fn new(config: ShardConfig, view: View, applied: Zxid, seeds: [u64; 4], now: Now) -> Self {
         let auth = config.auth.clone();
+        let doors = if config.is_member { Doors::Shut } else { Doors::Open };
         let hasher = ahash::RandomState::with_seeds(seeds[0], seeds[1], seeds[2], seeds[3]);
         Self {
             config,
@@ -137,6 +141,7 @@ impl Shard {
             swept_at: now.mono(),
             stalled: Vec::new(),
             waiting: Vec::new(),
+            doors,
             counters: Counters { response_last: -1, response_min: -1, response_max: -1, ..Counters::default() },
             fired: Vec::new(),
             event: Vec::new(),
@@ -186,6 +191,15 @@ impl Shard {
             Outward::Declined { conn, xid, op, cost, code } => {
                 self.credit.give_back(*cost);
                 self.declined(*conn, *xid, *op, *code, now);
+            }
+            Outward::Synced { conn, xid, cost, body } => {
+                self.credit.give_back(*cost);
+                self.synced(*conn, *xid, body, now);
+            }
+            Outward::Doors(doors) => self.doors(*doors),
+            Outward::Reset(view, zxid) => {
+                self.desk.view = (**view).clone();
+                self.desk.applied = *zxid;
             }
             Outward::HangUp(id) => self.drop_conn(*id, "its session has a new connection, or cannot be opened"),
             Outward::Count(number, word) => {
@@ -332,6 +346,18 @@ impl Shard {
     #[must_use]
     pub const fn is_at_rest(&self) -> bool {
         self.credit.requests == 0 && self.train.items.is_empty()
+    }
+
+    /// Opens the doors, or shuts them: every connection then ends at once, as in ZooKeeper.
+    fn doors(&mut self, doors: Doors) {
+        self.doors = doors;
+        if doors == Doors::Shut {
+            let clients =
+                self.conns.iter().filter(|(_, conn)| !matches!(conn.phase, Phase::Fresh | Phase::Asking | Phase::Ending));
+            for id in clients.map(|(id, _)| id).collect::<Vec<_>>() {
+                self.drop_conn(id, "this server knows of no leader");
+            }
+        }
     }
 
     /// Ends every connection once its output is written.

@@ -148,6 +148,7 @@ impl Shard {
         let Some(conn) = self.conns.get(id) else { return };
         conn.stats.received += 1;
         match kind(op) {
+            Kind::Read if op == opcode::SYNC && self.config.is_member => self.park_write(id, xid, op, body, now),
             Kind::Read if conn.lane.is_clear() => {
                 reads::serve(&mut self.desk, conn, id, xid, op, body);
                 self.replied(id, op, xid, now.mono(), now);
@@ -166,19 +167,7 @@ impl Shard {
                 let body = Box::default();
                 conn.lane.park(Pending::Read { xid: reply::PING_XID, op, body, weight: 0, arrived: now.mono() });
             }
-            Kind::Write => {
-                conn.lane.park(Pending::Write { xid, arrived: now.mono() });
-                let (session, who) = (conn.session, Arc::clone(&conn.who));
-                if op == opcode::CLOSE_SESSION {
-                    // What a client sends after its farewell is not looked at.
-                    conn.phase = Phase::Leaving;
-                }
-                self.credit.take(body.len());
-                let start = self.train.arena.len();
-                self.train.arena.extend_from_slice(body);
-                let body = start..self.train.arena.len();
-                self.train.items.push(Item { conn: id, ask: Ask::Write { session, xid, op, body, who } });
-            }
+            Kind::Write => self.park_write(id, xid, op, body, now),
             Kind::Auth => self.authenticate(id, xid, body, now),
             Kind::Sasl if self.config.refuses_sasl => {
                 // The one error that has a body: no token.
@@ -209,6 +198,22 @@ impl Shard {
                 self.release(id, now);
             }
         }
+    }
+
+    /// Sends a request inward, where its turn comes; what comes after it in this lane waits.
+    fn park_write(&mut self, id: ConnId, xid: i32, op: i32, body: &[u8], now: Now) {
+        let Some(conn) = self.conns.get(id) else { return };
+        conn.lane.park(Pending::Write { xid, arrived: now.mono() });
+        let (session, who) = (conn.session, Arc::clone(&conn.who));
+        if op == opcode::CLOSE_SESSION {
+            // What a client sends after its farewell is not looked at.
+            conn.phase = Phase::Leaving;
+        }
+        self.credit.take(body.len());
+        let start = self.train.arena.len();
+        self.train.arena.extend_from_slice(body);
+        let body = start..self.train.arena.len();
+        self.train.items.push(Item { conn: id, ask: Ask::Write { session, xid, op, body, who } });
     }
 
     fn authenticate(&mut self, id: ConnId, xid: i32, body: &[u8], now: Now) {

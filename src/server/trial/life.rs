@@ -212,7 +212,7 @@ impl Life {
         }
         let (placement, ..) = self.flights.remove(dice.below(self.flights.len()));
         note(|| Op::SyncRange(self.path(&placement), placement.offset, placement.len));
-        self.sequencer.flushed(placement.sequence);
+        self.sequencer.flushed(placement.sequence, self.now);
         for (_, message) in self.sequencer.outward() {
             if let Outward::Batch(batch) = message {
                 self.delivered.push(batch);

@@ -1,0 +1,196 @@
+//! Corridor: what a learner's clients have asked of the leader, until the answer comes back with the committed transactions.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::{Home, Sequencer};
+use crate::engine::message::{Ask, Item, Outward, Train};
+use crate::ground::ids::{SessionId, ShardId, Ticket};
+use crate::ground::time::Now;
+use crate::proto::opcode;
+use crate::proto::packet::{Forwarded, Packet};
+use crate::proto::txn::TxnHeader;
+use crate::session::State;
+use crate::zab::Out;
+
+/// A request whose answer is a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Asked {
+    pub(super) ticket: Ticket,
+    pub(super) xid: i32,
+    pub(super) op: i32,
+    pub(super) cost: u32,
+}
+
+/// A `sync` under way to the leader.
+#[derive(Debug)]
+struct Syncing {
+    ticket: Ticket,
+    xid: i32,
+    cost: u32,
+    body: Box<[u8]>,
+}
+
+/// What is under way to the leader.
+#[derive(Debug, Default)]
+pub(super) struct Corridor {
+    /// Of each session, in the order in which it was asked.
+    waiting: BTreeMap<SessionId, VecDeque<Asked>>,
+    /// Sessions that come back here, and their time-outs.
+    returning: BTreeMap<SessionId, VecDeque<(Ticket, i32)>>,
+    syncs: VecDeque<Syncing>,
+    /// Sessions heard of since the leader last asked.
+    touched: BTreeMap<SessionId, i32>,
+    /// Sessions that the leader knows, and whose opening has not been delivered here yet.
+    early: BTreeSet<SessionId>,
+}
+
+impl Corridor {
+    /// Whose transaction this is, if it was asked for here.
+    pub(super) fn claim(&mut self, header: &TxnHeader) -> Option<Asked> {
+        let waiting = self.waiting.get_mut(&header.session)?;
+        let is_opening = header.kind == opcode::CREATE_SESSION;
+        let asked = waiting.pop_front_if(|asked| asked.xid == header.cxid && (asked.op == opcode::CREATE_SESSION) == is_opening);
+        if waiting.is_empty() {
+            self.waiting.remove(&header.session);
+        }
+        asked
+    }
+
+    /// A session's opening has been delivered.
+    pub(super) fn opened(&mut self, session: SessionId) {
+        self.early.remove(&session);
+    }
+
+    /// Takes the sessions heard of.
+    pub(super) fn take_touched(&mut self) -> Vec<(SessionId, i32)> {
+        std::mem::take(&mut self.touched).into_iter().collect()
+    }
+
+    /// Ends: whoever waits, and sessions that were never opened here.
+    pub(super) fn clear(&mut self) -> (Vec<Asked>, BTreeSet<SessionId>) {
+        let mut all: Vec<Asked> = std::mem::take(&mut self.waiting).into_values().flatten().collect();
+        let returning = std::mem::take(&mut self.returning).into_values().flatten();
+        all.extend(returning.map(|(ticket, _)| Asked { ticket, xid: 0, op: opcode::CREATE_SESSION, cost: 0 }));
+        let syncs = self.syncs.drain(..);
+        all.extend(syncs.map(|sync| Asked { ticket: sync.ticket, xid: sync.xid, op: opcode::SYNC, cost: sync.cost }));
+        self.touched.clear();
+        (all, std::mem::take(&mut self.early))
+    }
+}
+
+impl Sequencer {
+    /// A request of one of this learner's clients goes to the leader.
+    pub(super) fn send_on(&mut self, from: ShardId, train: &Train, item: &Item, now: Now) {
+        let ticket = Ticket { shard: from, conn: item.conn };
+        let serves = self.member.as_ref().is_some_and(|member| member.serves());
+        match &item.ask {
+            Ask::Open { timeout_ms } if serves => {
+                let mut session = self.ids.next();
+                while self.sessions.state(session) != State::Unknown {
+                    session = self.ids.next();
+                }
+                let body = timeout_ms.to_be_bytes();
+                self.ask_leader(Asked { ticket, xid: 0, op: opcode::CREATE_SESSION, cost: 0 }, session, &body, Vec::new());
+            }
+            Ask::Attach { session, password_ok, timeout_ms } if serves => {
+                self.come_back(ticket, *session, *password_ok, *timeout_ms);
+            }
+            Ask::Open { .. } | Ask::Attach { .. } => {
+                self.turn_away(Asked { ticket, xid: 0, op: opcode::CREATE_SESSION, cost: 0 });
+            }
+            Ask::Write { session, xid, op, body, who } => {
+                let body = &train.arena[body.clone()];
+                let cost = u32::try_from(body.len()).expect("a frame is bounded");
+                let asked = Asked { ticket, xid: *xid, op: *op, cost };
+                if !serves || self.standing_of(*session, Home::Here(ticket)).is_err() {
+                    // Whether the session is over or lives elsewhere: this connection is not its any more.
+                    self.turn_away(asked);
+                    return;
+                }
+                self.touched_here(*session);
+                let who = who.iter().map(|identity| (identity.scheme.into(), identity.id.clone())).collect();
+                let body = if *op == opcode::CLOSE_SESSION { &[] } else { body };
+                self.ask_leader(asked, *session, body, who);
+            }
+        }
+        let _ = now;
+    }
+
+    /// A session of this learner was heard of.
+    pub(super) fn touched_here(&mut self, session: SessionId) {
+        let timeout = self.sessions.get(session).map(|known| known.live_timeout_ms);
+        if let (Some(member), Some(timeout)) = (&mut self.member, timeout) {
+            member.corridor.touched.insert(session, timeout);
+        }
+    }
+
+    fn ask_leader(&mut self, asked: Asked, session: SessionId, body: &[u8], who: Vec<(Box<str>, Box<str>)>) {
+        let member = self.member.as_mut().expect("only a member has a leader");
+        let link = member.peer.leader_link().expect("a learner that serves has a link to its leader");
+        let Asked { ticket, xid, op, cost } = asked;
+        if op == opcode::SYNC {
+            member.corridor.syncs.push_back(Syncing { ticket, xid, cost, body: body.into() });
+        } else {
+            member.corridor.waiting.entry(session).or_default().push_back(asked);
+        }
+        let request = Forwarded { session, cxid: xid, op, body: body.into(), who };
+        member.effects.push(Out::Send { link, packet: Packet::Request(request) });
+    }
+
+    /// A session comes back: the leader knows whether it lives.
+    fn come_back(&mut self, ticket: Ticket, session: SessionId, password_ok: bool, timeout_ms: i32) {
+        if let Some(&Home::Here(old)) = self.sessions.home(session) {
+            self.outward.push((super::To::Shard(old.shard), Outward::HangUp(old.conn)));
+            self.sessions.set_home(session, Home::Nowhere);
+        }
+        if !password_ok {
+            self.outward.push((super::To::Shard(ticket.shard), Outward::Attached(ticket.conn, session, None)));
+            return;
+        }
+        let member = self.member.as_mut().expect("only a member has a leader");
+        let link = member.peer.leader_link().expect("a learner that serves has a link to its leader");
+        member.corridor.returning.entry(session).or_default().push_back((ticket, timeout_ms));
+        member.effects.push(Out::Send { link, packet: Packet::Revalidate { session, timeout_ms } });
+    }
+
+    /// The leader has answered.
+    pub(super) fn heard_from_leader(&mut self, packet: Packet, now: Now) {
+        let member = self.member.as_mut().expect("only a member has a leader");
+        // What the leader had committed when it answered comes first.
+        let mark = member.peer.committed();
+        match packet {
+            Packet::Sync => {
+                let Some(Syncing { ticket, xid, cost, body }) = member.corridor.syncs.pop_front() else { return };
+                self.answers.push_back((mark, ticket.shard, Outward::Synced { conn: ticket.conn, xid, cost, body }));
+            }
+            Packet::Revalidated { session, is_valid } => {
+                let Some(returning) = member.corridor.returning.get_mut(&session) else { return };
+                let first = returning.pop_front();
+                if returning.is_empty() {
+                    member.corridor.returning.remove(&session);
+                }
+                let Some((ticket, timeout_ms)) = first else { return };
+                if is_valid {
+                    if self.sessions.open(session, timeout_ms, now.mono(), Home::Here(ticket)) {
+                        member.corridor.early.insert(session);
+                    }
+                    self.sessions.set_home(session, Home::Here(ticket));
+                    self.sessions.touch_with_timeout(session, timeout_ms, now.mono());
+                }
+                let answer = Outward::Attached(ticket.conn, session, is_valid.then_some(timeout_ms));
+                self.answers.push_back((mark, ticket.shard, answer));
+            }
+            _ => {}
+        }
+        self.answer_late();
+    }
+
+    /// A request that cannot be answered: its connection ends, and its shard has its credit back.
+    pub(super) fn turn_away(&mut self, asked: Asked) {
+        let Asked { ticket, xid, op, cost } = asked;
+        let to = super::To::Shard(ticket.shard);
+        self.outward.push((to, Outward::HangUp(ticket.conn)));
+        let code = crate::proto::code::Code::SystemError;
+        self.outward.push((to, Outward::Declined { conn: ticket.conn, xid, op, cost, code }));
+    }
+}

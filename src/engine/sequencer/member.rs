@@ -1,0 +1,510 @@
+//! Member: what an engine has besides in an ensemble: its part in the agreement, and what waits for that.
+
+use std::collections::VecDeque;
+use std::mem;
+
+use super::corridor::{Asked, Corridor};
+use super::queue::{Framed, Queue};
+use super::{Flight, Home, Restored, Sequencer, To};
+use crate::engine::census::Standing;
+use crate::engine::message::{Batch, Doors, Outcome, Outward};
+use crate::ground::ids::{ServerId, SessionId, Zxid};
+use crate::ground::time::{Millis, Now};
+use crate::proto::packet::Packet;
+use crate::storage::appender::{Appender, Contents, Placement};
+use crate::storage::batch::{Records, framed_len};
+use crate::tree::view::View;
+use crate::zab::{Found, In, Link, Members, Out, Peer, Record, Role, Times, Token, Write};
+
+/// Bytes of transactions that may wait to be agreed on: beyond that a leader takes no more.
+const UNDELIVERED_MAX: usize = 64 << 20;
+
+/// What a task came to.
+pub enum Done {
+    /// A promise, or the word that a server is whole again, is durable.
+    Plain,
+    /// The log was cut: where it goes on.
+    Cut(Appender),
+    /// A state has taken the place of everything.
+    Installed {
+        /// It, standing at its own zxid.
+        restored: Box<Restored>,
+        /// Where the log behind it goes on.
+        appender: Appender,
+    },
+}
+
+/// A part in an ensemble.
+pub(super) struct Member {
+    pub(super) peer: Peer,
+    role: Role,
+    /// It makes way, and takes nothing more.
+    is_leaving: bool,
+    pub(super) effects: Vec<Out>,
+    queue: Queue,
+    /// In the log or on their way there, and not delivered; a leader's ledger has them, another's does not.
+    pub(super) pending: VecDeque<Record>,
+    pending_bytes: usize,
+    /// A leader's batches that are not delivered.
+    proposed: VecDeque<Batch>,
+    /// The batch that is being proposed.
+    framed: Option<Framed>,
+    pub(super) corridor: Corridor,
+    /// What learners have asked of this leader, until there is room.
+    pub(super) asked: VecDeque<(Link, Packet)>,
+    /// Answers to learners, each behind the transaction that must be committed first.
+    late: VecDeque<(Zxid, Link, Packet)>,
+    /// The state being put in force, and what follows it.
+    installing: Option<(Zxid, Vec<Record>)>,
+    /// A state was put in force that stands here.
+    floor: Zxid,
+    /// What cannot be gone on from.
+    fault: Option<String>,
+    /// It was told that a tree differs from the leader's.
+    pub(super) is_digest_told: bool,
+}
+
+impl Member {
+    /// It serves clients.
+    pub(super) const fn serves(&self) -> bool {
+        matches!(self.role, Role::Leading { .. } | Role::Following { .. } | Role::Observing { .. }) && !self.is_leaving
+    }
+
+    /// It leads, and takes requests.
+    pub(super) const fn leads(&self) -> bool {
+        matches!(self.role, Role::Leading { .. }) && !self.is_leaving
+    }
+
+    /// The epoch that it leads.
+    const fn epoch(&self) -> Option<u32> {
+        if let Role::Leading { epoch } = self.role { Some(epoch) } else { None }
+    }
+
+    fn pend(&mut self, record: Record) {
+        self.pending_bytes += record.blob.len();
+        self.pending.push_back(record);
+    }
+
+    /// The oldest transaction that is not delivered, if it is not beyond a mark.
+    pub(super) fn pop_pending(&mut self, up_to: Zxid) -> Option<Record> {
+        let record = self.pending.pop_front_if(|record| record.zxid <= up_to)?;
+        self.pending_bytes -= record.blob.len();
+        Some(record)
+    }
+
+    /// An answer to a learner, when `mark` is committed. It leaves before any later commit does.
+    pub(super) fn answer_learner(&mut self, mark: Zxid, link: Link, packet: Packet) {
+        self.late.push_back((mark, link, packet));
+    }
+
+    /// Answers that must leave before the commit of `zxid`, or now that everything up to it is delivered.
+    fn send_late(&mut self, to: Option<Link>, is_due: impl Fn(Zxid) -> bool) {
+        if self.late.is_empty() {
+            return;
+        }
+        let effects = &mut self.effects;
+        self.late.retain(|(mark, link, packet)| {
+            let stays = to.is_some_and(|to| to != *link) || !is_due(*mark);
+            if !stays {
+                effects.push(Out::Send { link: *link, packet: packet.clone() });
+            }
+            stays
+        });
+    }
+
+    fn forget_learner(&mut self, link: Link) {
+        self.late.retain(|(_, other, _)| *other != link);
+        self.asked.retain(|(other, _)| *other != link);
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.pending_bytes < UNDELIVERED_MAX
+    }
+
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
+impl Sequencer {
+    /// Makes the engine a member of an ensemble, with its doors shut. It stands at what is known to be committed; `pending` is what the log
+    /// holds beyond that, ascending. [`Sequencer::effects`] and [`Sequencer::task`] have what is to be done first.
+    #[must_use]
+    pub fn join(mut self, me: ServerId, members: Members, times: Times, found: Found, pending: Vec<Record>, now: Now) -> Self {
+        assert!(self.proposed <= found.delivered, "the ledger holds only what is known to be committed");
+        self.delivered = found.delivered;
+        let (peer, outs) = Peer::new(me, members, times, found, now.mono());
+        let mut member = Box::new(Member {
+            peer,
+            role: Role::Looking,
+            is_leaving: false,
+            effects: Vec::new(),
+            queue: Queue::default(),
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            proposed: VecDeque::new(),
+            framed: None,
+            corridor: Corridor::default(),
+            asked: VecDeque::new(),
+            late: VecDeque::new(),
+            installing: None,
+            floor: Zxid::ZERO,
+            fault: None,
+            is_digest_told: false,
+        });
+        pending.into_iter().for_each(|record| member.pend(record));
+        self.member = Some(member);
+        self.perform(outs, now);
+        self
+    }
+
+    /// Takes what comes from peers, and from those who read the log and carry states for them.
+    pub fn step(&mut self, input: In, now: Now) {
+        match input {
+            In::Train { link, packets } => {
+                // What the leader says is done is what was committed before it said so, not what comes with it.
+                let mut train = Vec::with_capacity(packets.len());
+                for packet in packets {
+                    if matches!(packet, Packet::Sync | Packet::Revalidated { .. }) {
+                        if !train.is_empty() {
+                            self.advance(In::Train { link, packets: mem::take(&mut train) }, now);
+                        }
+                        self.advance(In::Packet { link, packet }, now);
+                    } else {
+                        train.push(packet);
+                    }
+                }
+                if !train.is_empty() {
+                    self.advance(In::Train { link, packets: train }, now);
+                }
+            }
+            input => self.advance(input, now),
+        }
+        self.serve_learners(now);
+    }
+
+    fn advance(&mut self, input: In, now: Now) {
+        let Some(member) = &mut self.member else { return };
+        let mut outs = Vec::new();
+        let is_ping = |packet: &Packet| matches!(packet, Packet::Ping { .. });
+        let asks = match &input {
+            In::Packet { packet, .. } => is_ping(packet),
+            In::Train { packets, .. } => packets.iter().any(is_ping),
+            In::LinkDown { link } => {
+                member.forget_learner(*link);
+                false
+            }
+            _ => false,
+        };
+        if asks && !member.leads() {
+            let touched = member.corridor.take_touched();
+            if !touched.is_empty() {
+                member.peer.step(now.mono(), In::Touched(touched), &mut outs);
+            }
+        }
+        member.peer.step(now.mono(), input, &mut outs);
+        self.perform(outs, now);
+    }
+
+    fn perform(&mut self, outs: Vec<Out>, now: Now) {
+        for out in outs {
+            let member = self.member.as_mut().expect("only a member has a peer");
+            match out {
+                Out::Store { token, write: Write::Append(records) } => match member.framed.take() {
+                    Some(framed) => {
+                        let (first, last) = (records.first(), records.last());
+                        let ends = (first.map(|record| record.zxid), last.map(|record| record.zxid));
+                        assert_eq!(
+                            ends,
+                            (Some(framed.contents.first), Some(framed.contents.last)),
+                            "a leader logs what it proposed"
+                        );
+                        records.into_iter().for_each(|record| member.pend(record));
+                        member.queue.append_framed(token, framed);
+                    }
+                    None => {
+                        member.queue.append(token, &records);
+                        records.into_iter().for_each(|record| member.pend(record));
+                    }
+                },
+                Out::Store { token, write } => member.queue.alone(token, write),
+                Out::Deliver { up_to } => self.deliver(up_to, now),
+                Out::Became(role) => self.became(role, now),
+                Out::Upward { link, packet } if member.leads() => self.hear_learner(link, packet, now),
+                Out::Upward { packet, .. } => self.heard_from_leader(packet, now),
+                Out::Send { link, packet } => {
+                    if let Packet::Commit { zxid } | Packet::Inform { zxid, .. } = &packet {
+                        member.send_late(Some(link), |mark| mark < *zxid);
+                    }
+                    member.effects.push(Out::Send { link, packet });
+                }
+                Out::HangUp { link, why } => {
+                    member.forget_learner(link);
+                    member.effects.push(Out::HangUp { link, why });
+                }
+                out @ (Out::Notify { .. } | Out::Connect { .. } | Out::Read { .. } | Out::SendState { .. }) => {
+                    member.effects.push(out);
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, up_to: Zxid, now: Now) {
+        let member = self.member.as_mut().expect("only a member is told what to deliver");
+        if member.proposed.is_empty() {
+            self.adopt(up_to, now);
+        } else {
+            while member.pop_pending(up_to).is_some() {}
+            let mut due = Vec::new();
+            while let Some(mut batch) = member.proposed.pop_front_if(|batch| batch.first <= up_to) {
+                if let Some(rest) = batch.split_after(up_to) {
+                    member.proposed.push_front(rest);
+                }
+                due.push(batch);
+            }
+            due.into_iter().for_each(|batch| self.show(batch));
+            self.ledger.forget(up_to);
+        }
+        self.delivered = self.delivered.max(up_to);
+        self.answer_late();
+        if let Some(member) = &mut self.member {
+            member.send_late(None, |mark| mark <= up_to);
+        }
+    }
+
+    fn became(&mut self, role: Role, now: Now) {
+        let member = self.member.as_mut().expect("only a member has a role");
+        let served = matches!(member.role, Role::Leading { .. } | Role::Following { .. } | Role::Observing { .. });
+        if served {
+            self.shut(now);
+        }
+        let member = self.member.as_mut().expect("it has one");
+        member.role = role;
+        match role {
+            Role::Leading { .. } => {
+                assert!(
+                    member.pending.is_empty() && member.proposed.is_empty(),
+                    "a leader has delivered all that it begins with"
+                );
+                // Nobody else knows who was heard of: every session has its full time again.
+                self.sessions.reset_all(now.mono());
+                self.outward.push((To::All, Outward::Doors(Doors::Open)));
+            }
+            Role::Following { .. } | Role::Observing { .. } => self.outward.push((To::All, Outward::Doors(Doors::Open))),
+            Role::Looking | Role::Joining { .. } => {}
+        }
+    }
+
+    /// Nobody is served any more: what was asked and is not agreed on is nobody's, and the ledger goes back to what is.
+    fn shut(&mut self, now: Now) {
+        self.outward.push((To::All, Outward::Doors(Doors::Shut)));
+        let answers = mem::take(&mut self.answers);
+        self.outward.extend(answers.into_iter().map(|(_, shard, answer)| (To::Shard(shard), answer)));
+        let member = self.member.as_mut().expect("only a member shuts its doors");
+        let mut undone: Vec<Batch> = member.proposed.drain(..).collect();
+        undone.push(self.builder.abandon());
+        let (mut waiting, mut unknown) = member.corridor.clear();
+        for entry in undone.iter().flat_map(|batch| &batch.entries) {
+            if let Some(ticket) = entry.ticket {
+                waiting.push(Asked { ticket, xid: entry.xid, op: entry.op, cost: entry.cost });
+            }
+            if matches!(entry.outcome, Outcome::Opened { .. }) {
+                unknown.insert(entry.session);
+            }
+        }
+        member.asked.clear();
+        member.late.clear();
+        let stands = self.delivered.max(member.floor);
+        for asked in waiting {
+            self.turn_away(asked);
+        }
+        self.ledger.tree_mut().rollback_above(stands);
+        self.proposed = self.proposed.min(stands);
+        for session in unknown {
+            self.sessions.remove(session);
+        }
+        let all: Vec<SessionId> = self.sessions.iter().map(|(session, _)| session).collect();
+        for session in all {
+            self.sessions.set_home(session, Home::Nowhere);
+        }
+        self.sessions.reset_all(now.mono());
+    }
+
+    /// The zxid after the last one.
+    pub(super) fn next_zxid(&self) -> Zxid {
+        match self.member.as_ref().and_then(|member| member.epoch()) {
+            Some(epoch) if epoch > self.proposed.epoch() => Zxid::new(epoch, 1),
+            Some(_) => self.proposed.next().expect("an epoch makes way for another long before its end"),
+            None => self.proposed.next().unwrap_or_else(|| Zxid::new(self.proposed.epoch() + 1, 1)),
+        }
+    }
+
+    /// As [`Sequencer::due`], for a member.
+    pub(super) fn member_due(&mut self, now: Now) -> Option<usize> {
+        let member = self.member.as_ref()?;
+        if member.queue.is_empty_of_batches()
+            && member.leads()
+            && self.builder.is_due(&self.knobs, self.flights.len(), now.micros)
+        {
+            self.propose(now);
+        }
+        let member = self.member.as_ref()?;
+        if self.flights.len() >= self.knobs.flights {
+            return None;
+        }
+        if let Some(len) = member.queue.next_len() {
+            return Some(framed_len(len));
+        }
+        let wants_mark = self.closing && member.queue.is_empty() && self.flights.is_empty() && self.appender.wants_mark();
+        wants_mark.then(|| framed_len(0))
+    }
+
+    /// Proposes what has been gathered.
+    fn propose(&mut self, now: Now) {
+        let member = self.member.as_mut().expect("only a member proposes");
+        let mut batch = self.builder.close();
+        let payload = mem::take(&mut self.builder.payload);
+        let contents = Contents { first: batch.first, last: batch.last, count: batch.records() };
+        let zxids = batch.entries.iter().map(|entry| entry.zxid);
+        let records = Records::new(&payload).zip(zxids).map(|(blob, zxid)| {
+            let blob = blob.expect("what was gathered reads back");
+            Record { zxid, blob: blob.into() }
+        });
+        let records: Vec<Record> = records.collect();
+        assert_eq!(records.len(), batch.entries.len(), "one blob a transaction");
+        batch.bytes = payload.len();
+        member.proposed.push_back(batch);
+        member.framed = Some(Framed { payload, contents });
+        self.advance(In::Propose(records), now);
+    }
+
+    /// As [`Sequencer::frame`], for a member.
+    pub(super) fn member_frame(&mut self, out: &mut [u8]) -> Placement {
+        let member = self.member.as_mut().expect("only a member is asked");
+        if let Some(Framed { payload, contents }) = member.queue.take_batch() {
+            self.flights.push_back(Flight { batch: None, last: contents.last });
+            self.appender.frame_into(contents, &[&payload], self.delivered, out)
+        } else {
+            self.flights.push_back(Flight { batch: None, last: self.appender.last() });
+            self.appender.mark_into(self.delivered, out)
+        }
+    }
+
+    /// Answers the writes that are durable.
+    pub(super) fn answer_writes(&mut self, now: Now) {
+        while let Some(token) = self.member.as_mut().and_then(|member| member.queue.answer(self.appender.durable())) {
+            self.advance(In::Stored(token), now);
+        }
+        self.serve_learners(now);
+    }
+
+    /// When [`In::Time`] is due; never for a server alone.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Millis> {
+        self.member.as_ref().map(|member| member.peer.deadline())
+    }
+
+    /// What the driver has to do for the ensemble, in this order: notify, connect, hang up, send, read, send the state.
+    pub fn effects(&mut self) -> Vec<Out> {
+        self.member.as_mut().map(|member| mem::take(&mut member.effects)).unwrap_or_default()
+    }
+
+    /// A write that bears nothing beside it: a promise, a cut, a state to be put in force, the word that a server is whole again. While it is
+    /// under way nothing else is written.
+    pub fn task(&mut self) -> Option<(Token, Write)> {
+        if !self.flights.is_empty() {
+            return None;
+        }
+        let member = self.member.as_mut()?;
+        let task = member.queue.take_alone()?;
+        if let (_, Write::Install { at, tail, .. }) = &task {
+            member.installing = Some((*at, tail.clone()));
+        }
+        Some(task)
+    }
+
+    /// That write is durable.
+    pub fn task_done(&mut self, token: Token, done: Done, now: Now) {
+        let member = self.member.as_mut().expect("only a member has tasks");
+        member.queue.alone_is_done(token);
+        match done {
+            Done::Plain => {}
+            Done::Cut(appender) => {
+                let last = appender.last();
+                self.appender = appender;
+                while let Some(record) = member.pending.pop_back_if(|record| record.zxid > last) {
+                    member.pending_bytes -= record.blob.len();
+                }
+            }
+            Done::Installed { restored, appender } => {
+                let (at, tail) = member.installing.take().expect("a state was to be put in force");
+                let Restored { ledger, sessions, last } = *restored;
+                assert!(last <= at, "the state stands where it was said to");
+                member.pending.clear();
+                member.pending_bytes = 0;
+                tail.into_iter().for_each(|record| member.pend(record));
+                member.floor = at;
+                (self.ledger, self.sessions, self.appender) = (ledger, sessions, appender);
+                self.proposed = at;
+                for shard in 0..self.shards {
+                    let view = Box::new(self.ledger.tree().view().clone());
+                    self.outward.push((To::Shard(crate::ground::ids::ShardId(shard)), Outward::Reset(view, at)));
+                }
+            }
+        }
+        self.advance(In::Stored(token), now);
+    }
+
+    /// Makes way: a leader hands over, and whoever it is serves nobody once that is done.
+    pub fn leave(&mut self, now: Now) {
+        if self.member.as_ref().is_some_and(|member| member.leads()) && !self.builder.is_empty() {
+            self.propose(now);
+        }
+        let Some(member) = &mut self.member else { return };
+        member.is_leaving = true;
+        self.advance(In::Leave, now);
+    }
+
+    /// What it is in its ensemble; none for a server alone.
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
+        self.member.as_ref().map(|member| member.role)
+    }
+
+    /// Its part in the ensemble, for admin words.
+    #[must_use]
+    pub fn standing(&self) -> Option<Standing> {
+        let member = self.member.as_ref()?;
+        Some(Standing {
+            role: member.role,
+            is_impaired: member.peer.is_impaired(),
+            promise: member.peer.promise(),
+            proposed: member.peer.proposed(),
+            learners: member.peer.learners(),
+            voters: member.peer.voters(),
+        })
+    }
+
+    /// What cannot be gone on from: the process has to end with this line.
+    #[must_use]
+    pub fn fault(&self) -> Option<&str> {
+        self.member.as_ref()?.fault.as_deref()
+    }
+
+    pub(super) fn fail(&mut self, why: String) {
+        if let Some(member) = &mut self.member {
+            member.fault.get_or_insert(why);
+        }
+    }
+
+    /// The ledger's View, after a state was put in force.
+    #[must_use]
+    pub const fn view(&self) -> &View {
+        self.ledger.tree().view()
+    }
+
+    /// The sessions with the time-outs they were opened with, ms.
+    pub fn sessions(&self) -> impl Iterator<Item = (SessionId, i32)> {
+        self.sessions.iter().map(|(id, session)| (id, session.timeout_ms))
+    }
+}
