@@ -53,6 +53,8 @@ pub struct MemberSetup {
     pub frame_max: usize,
     /// The clock.
     pub clock: Clock,
+    /// Told of every role that this server comes to.
+    pub tell: fn(Role),
 }
 
 /// A write that bears nothing beside it, under way.
@@ -87,12 +89,15 @@ pub struct Member {
     common: Arc<Common>,
     base: Zxid,
     is_leaving: bool,
+    tell: fn(Role),
+    /// The role told last.
+    told: Option<Role>,
 }
 
 impl Member {
     /// A member's part. An error says that a thread cannot be started, or that a server alone was made a member.
     pub fn start(setup: MemberSetup, keeper: &Keeper, port: &SequencerPort) -> std::io::Result<Self> {
-        let MemberSetup { peers, dir, images, base, server, auth, seeds, tick_ms, frame_max, clock } = setup;
+        let MemberSetup { peers, dir, images, base, server, auth, seeds, tick_ms, frame_max, clock, tell } = setup;
         let common = Arc::clone(port.common());
         let history = HistoryReader::start(dir, keeper.clone(), Arc::clone(&common))?;
         let archivist = port.archivist().ok_or_else(|| std::io::Error::other("a member has an archivist"))?.clone();
@@ -121,6 +126,8 @@ impl Member {
             common,
             base,
             is_leaving: false,
+            tell,
+            told: None,
         })
     }
 
@@ -178,6 +185,13 @@ impl Member {
 
     /// Carries out what the engine wants of the sockets and of the log.
     pub fn perform(&mut self, engine: &mut Sequencer) -> bool {
+        let role = engine.role();
+        if role != self.told
+            && let Some(role) = role
+        {
+            (self.tell)(role);
+            self.told = Some(role);
+        }
         let effects = engine.effects();
         let any = !effects.is_empty();
         for out in effects {

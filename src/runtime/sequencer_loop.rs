@@ -23,6 +23,7 @@ use crate::engine::message::Inward;
 use crate::engine::sequencer::{Ahead, Sequencer};
 use crate::ground::time::Now;
 use crate::storage::selection::Begin;
+use crate::zab::Role;
 
 /// Messages taken from one shard before the next is heard.
 const MESSAGES_A_TURN: usize = 64;
@@ -151,8 +152,10 @@ pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
             mates.ring_wanted.set(true);
             progress = true;
         }
+        this.make_way(now);
         progress |= this.perform();
         progress |= this.hand_out();
+        this.tell_left(progress);
         if this.is_done() {
             break;
         }
@@ -305,6 +308,23 @@ impl Loop {
             self.port.push();
         }
         any
+    }
+
+    /// A member that is to stop lets another lead, first of all.
+    fn make_way(&mut self, now: Now) {
+        if self.port.common().is_leaving()
+            && let Some(member) = &mut self.member
+        {
+            member.leave(&mut self.engine, now);
+        }
+    }
+
+    /// Tells that it has, once there is nothing left to be said to anybody.
+    fn tell_left(&self, progress: bool) {
+        let common = self.port.common();
+        if common.is_leaving() && !progress && !common.has_left() && self.engine.role() == Some(Role::Looking) {
+            common.left();
+        }
     }
 
     fn is_done(&mut self) -> bool {

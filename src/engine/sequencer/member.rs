@@ -6,7 +6,7 @@ use std::mem;
 use super::corridor::{Asked, Corridor};
 use super::queue::{Framed, Queue};
 use super::{Flight, Home, Restored, Sequencer, To};
-use crate::engine::census::Standing;
+use crate::engine::census::{ProposalSizes, Standing};
 use crate::engine::message::{Batch, Doors, Outcome, Outward};
 use crate::ground::ids::{ServerId, SessionId, Zxid};
 use crate::ground::time::{Millis, Now};
@@ -54,14 +54,16 @@ pub(super) struct Member {
     pub(super) asked: VecDeque<(Link, Packet)>,
     /// Answers to learners, each behind the transaction that must be committed first.
     late: VecDeque<(Zxid, Link, Packet)>,
-    /// The state being put in force, and what follows it.
-    installing: Option<(Zxid, Vec<Record>)>,
+    /// Where the state stands that is being put in force.
+    installing: Option<Zxid>,
     /// A state was put in force that stands here.
     floor: Zxid,
     /// What cannot be gone on from.
     fault: Option<String>,
     /// It was told that a tree differs from the leader's.
     pub(super) is_digest_told: bool,
+    /// What it has proposed, for admin words.
+    sizes: ProposalSizes,
 }
 
 impl Member {
@@ -83,6 +85,13 @@ impl Member {
     fn pend(&mut self, record: Record) {
         self.pending_bytes += record.blob.len();
         self.pending.push_back(record);
+    }
+
+    /// What comes after a transaction is gone.
+    fn cut(&mut self, to: Zxid) {
+        while let Some(record) = self.pending.pop_back_if(|record| record.zxid > to) {
+            self.pending_bytes -= record.blob.len();
+        }
     }
 
     /// The oldest transaction that is not delivered, if it is not beyond a mark.
@@ -151,6 +160,7 @@ impl Sequencer {
             floor: Zxid::ZERO,
             fault: None,
             is_digest_told: false,
+            sizes: ProposalSizes::default(),
         });
         pending.into_iter().for_each(|record| member.pend(record));
         self.member = Some(member);
@@ -227,7 +237,18 @@ impl Sequencer {
                         records.into_iter().for_each(|record| member.pend(record));
                     }
                 },
-                Out::Store { token, write } => member.queue.alone(token, write),
+                Out::Store { token, write } => {
+                    // What is appended after it is on its way already when it is done.
+                    match &write {
+                        Write::Cut { to } => member.cut(*to),
+                        Write::Install { tail, .. } => {
+                            member.cut(Zxid::ZERO);
+                            tail.iter().for_each(|record| member.pend(record.clone()));
+                        }
+                        _ => {}
+                    }
+                    member.queue.alone(token, write);
+                }
                 Out::Deliver { up_to } => self.deliver(up_to, now),
                 Out::Became(role) => self.became(role, now),
                 Out::Upward { link, packet } if member.leads() => self.hear_learner(link, packet, now),
@@ -372,10 +393,13 @@ impl Sequencer {
         });
         let records: Vec<Record> = records.collect();
         assert_eq!(records.len(), batch.entries.len(), "one blob a transaction");
+        records.iter().for_each(|record| member.sizes.note(record.blob.len()));
         batch.bytes = payload.len();
         member.proposed.push_back(batch);
         member.framed = Some(Framed { payload, contents });
         self.advance(In::Propose(records), now);
+        let is_logged = self.member.as_ref().is_some_and(|member| member.framed.is_none());
+        assert!(is_logged, "a leader logs what it proposes");
     }
 
     /// As [`Sequencer::frame`], for a member.
@@ -417,8 +441,8 @@ impl Sequencer {
         }
         let member = self.member.as_mut()?;
         let task = member.queue.take_alone()?;
-        if let (_, Write::Install { at, tail, .. }) = &task {
-            member.installing = Some((*at, tail.clone()));
+        if let (_, Write::Install { at, .. }) = &task {
+            member.installing = Some(*at);
         }
         Some(task)
     }
@@ -429,20 +453,11 @@ impl Sequencer {
         member.queue.alone_is_done(token);
         match done {
             Done::Plain => {}
-            Done::Cut(appender) => {
-                let last = appender.last();
-                self.appender = appender;
-                while let Some(record) = member.pending.pop_back_if(|record| record.zxid > last) {
-                    member.pending_bytes -= record.blob.len();
-                }
-            }
+            Done::Cut(appender) => self.appender = appender,
             Done::Installed { restored, appender } => {
-                let (at, tail) = member.installing.take().expect("a state was to be put in force");
+                let at = member.installing.take().expect("a state was to be put in force");
                 let Restored { ledger, sessions, last } = *restored;
                 assert!(last <= at, "the state stands where it was said to");
-                member.pending.clear();
-                member.pending_bytes = 0;
-                tail.into_iter().for_each(|record| member.pend(record));
                 member.floor = at;
                 (self.ledger, self.sessions, self.appender) = (ledger, sessions, appender);
                 self.proposed = at;
@@ -482,6 +497,7 @@ impl Sequencer {
             proposed: member.peer.proposed(),
             learners: member.peer.learners(),
             voters: member.peer.voters(),
+            proposals: member.sizes,
         })
     }
 
