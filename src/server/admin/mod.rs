@@ -164,7 +164,11 @@ mod tests {
         let told = admin.answer(Word::Srvr, Some(&leader));
         assert!(told.ends_with("\nMode: leader\nNode count: 0\nProposal sizes last/min/max: 45/40/60\n"), "{told}");
         let told = admin.answer(Word::Mntr, Some(&leader));
-        for line in ["zk_server_state\tleader\nzk_peer_state\tleading - broadcast\n", "\nzk_quorum_size\t3\n", "\nzk_synced_followers\t0\n"] {
+        for line in [
+            "zk_server_state\tleader\nzk_peer_state\tleading - broadcast\n",
+            "\nzk_quorum_size\t3\n",
+            "\nzk_synced_followers\t0\n",
+        ] {
             assert!(told.contains(line), "{told}");
         }
         let follower = census(Role::Following { leader: ServerId(1), epoch: 4 });

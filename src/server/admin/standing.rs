@@ -76,7 +76,15 @@ mod tests {
             acked: None,
         };
         let learners = vec![learner(1, false, true), learner(2, false, false), learner(3, true, true), learner(4, true, true)];
-        Standing { role, is_impaired: false, promise: (1, 1), proposed: Zxid::ZERO, learners, voters: 3, proposals: ProposalSizes::default() }
+        Standing {
+            role,
+            is_impaired: false,
+            promise: (1, 1),
+            proposed: Zxid::ZERO,
+            learners,
+            voters: 3,
+            proposals: ProposalSizes::default(),
+        }
     }
 
     #[test]
