@@ -8,9 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{Admin, EnsembleFacts, Facts, Host, Probe};
-use crate::engine::census::{
-    Census, ConnCensus, Counters, Latency, LedgerCensus, ProposalSizes, ShardCensus, Standing, Word,
-};
+use crate::engine::census::{Census, ConnCensus, Counters, Latency, LedgerCensus, ProposalSizes, ShardCensus, Standing, Word};
 use crate::ground::ids::{ServerId, SessionId, Zxid};
 use crate::ground::time::Millis;
 use crate::zab::{Learner, Link, Role};
@@ -315,6 +313,7 @@ fn in_role(role: Role) -> Census {
     let learner = |k| Learner { link: Link(k), server: None, is_observer: false, is_up_to_date: true, acked: None };
     let standing = Standing {
         role,
+        is_read_only: false,
         is_impaired: false,
         promise: (1, 1),
         proposed: Zxid::ZERO,

@@ -70,6 +70,7 @@ impl Admin {
             // A member that looks for a leader, or catches up with one.
             (Word::Isro, Some(census)) if standing::mode(census).is_none() => "null".to_owned(),
             (_, Some(census)) if standing::mode(census).is_none() => NOT_SERVING.to_owned(),
+            (Word::Isro, Some(census)) if standing::mode(census) == Some(standing::READ_ONLY) => "ro".to_owned(),
             (Word::Isro, Some(_)) => "rw".to_owned(),
             (Word::Srvr, Some(census)) => summary::srvr(&self.facts, census),
             (Word::Stat, Some(census)) => summary::stat(&self.facts, census),
@@ -142,6 +143,7 @@ mod tests {
         [50, 40, 60, 45].into_iter().for_each(|bytes| proposals.note(bytes));
         let standing = |role| Standing {
             role,
+            is_read_only: false,
             is_impaired: false,
             promise: (0, 0),
             proposed: Zxid::ZERO,
