@@ -152,6 +152,8 @@ pub struct Recovery {
     intact_after: u64,
     /// Highest last zxid in readable headers behind the good prefix.
     later: Zxid,
+    /// Highest durable mark in headers there.
+    later_durable: Zxid,
     /// Present where the log is checked against an image and a manifest.
     known: Option<Known>,
     /// How far image and visited batches lead without a gap.
@@ -182,6 +184,7 @@ impl Recovery {
             durable: Zxid::ZERO,
             intact_after: 0,
             later: Zxid::ZERO,
+            later_durable: Zxid::ZERO,
             known: None,
             reached: Zxid::ZERO,
             warnings: Vec::new(),
@@ -281,6 +284,7 @@ impl Recovery {
             self.stopped = None;
             self.intact_after = 0;
             self.later = Zxid::ZERO;
+            self.later_durable = Zxid::ZERO;
         } else if self.walk == Walk::Fresh {
             self.walk = Walk::Rootless;
         }
@@ -295,6 +299,7 @@ impl Recovery {
         self.intact_after += rest.intact;
         self.durable = self.durable.max(rest.durable);
         self.later = self.later.max(rest.last);
+        self.later_durable = self.later_durable.max(rest.durable);
         let dirty = if recycled { rest.ours } else { rest.dirty };
         seen.dirty = dirty.map(|range| (range.start as u64, range.end as u64));
         if self.stopped.is_none_or(|stopped| stopped.tail_blank && seen.dirty.is_some()) {
@@ -392,8 +397,11 @@ impl Recovery {
     /// The plan, or the refusal if transactions that were durable are missing.
     pub fn finish(mut self) -> Result<Plan, Refusal> {
         let known = self.known.unwrap_or_default();
-        // What an image holds is not lost with the log. What comes after it is: a tail behind what has rotted is none that a crash has torn.
-        if self.durable > self.last && self.durable.max(self.later) > known.image {
+        // What an image holds is not lost with the log. What comes after it is, where it stands behind what has rotted: a tail there is none
+        // that a crash has torn. That something has rotted, the headers there have to say themselves: a mark outside the log may be older
+        // than a state that came from a leader, behind which the log began anew or goes on.
+        let has_rotted = self.later > known.image && self.later_durable > self.last;
+        if self.durable > self.last && (self.durable > known.image || has_rotted) {
             return Err(self.damaged());
         }
         // Segments are made and removed in an order that leaves no gap, so a file was lost; it may have been the one in use.
@@ -896,6 +904,22 @@ mod tests {
         let plan = recover_after(4, 6).unwrap();
         assert!(plan.warnings[0].contains("held by image 0x6"), "{:?}", plan.warnings);
         assert_eq!(recover_after(6, 5).unwrap().last, Zxid(5), "the last batch alone may be torn");
+    }
+
+    #[test]
+    fn a_mark_that_is_older_than_the_image_proves_no_rot_behind_it() {
+        // A state came that stands at 7; the log began anew behind it, or went on behind 3. The watermark is still of before.
+        for (before, durable) in [(0, 5), (3, 5), (0, 7), (3, 7)] {
+            let mut log = Log::new();
+            log.add_flushed(before);
+            let at = *log.appender.position();
+            log.appender = Appender::new(at, Zxid(7));
+            log.add_unflushed(2);
+            log.batch(before + 1).fill(0);
+            let known = Known { durable: Zxid(durable), image: Zxid(7), ..Known::default() };
+            let (zxids, plan) = recover(Recovery::knowing(known), &log.files);
+            assert_eq!((zxids, plan.unwrap().last), (up_to(before as u64), Zxid(before as u64)));
+        }
     }
 
     #[test]
