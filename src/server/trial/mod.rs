@@ -8,6 +8,7 @@ mod dice;
 mod disk;
 mod injury;
 mod life;
+mod relapse;
 pub mod scripts;
 mod world;
 
