@@ -44,6 +44,7 @@ const STEP_BYTES: usize = size_of::<Step>() + 512;
 enum Fed {
     Batch(Arc<Batch>),
     Order,
+    First,
     Anew,
     Reset(Box<Whole>),
 }
@@ -98,6 +99,11 @@ impl ArchivistFeed {
     /// An image is wanted of all that was fed so far.
     pub fn order(&self) {
         self.send(Fed::Order);
+    }
+
+    /// An image is wanted of all that was fed so far, if there is none at all.
+    pub fn order_first(&self) {
+        self.send(Fed::First);
     }
 
     /// An image is wanted in any case: one that was there is damaged.
@@ -229,6 +235,12 @@ impl Work {
                 Fed::Order => {
                     self.engine.order();
                     break;
+                }
+                Fed::First => {
+                    if self.engine.census().archived == Zxid::ZERO {
+                        self.engine.order();
+                        break;
+                    }
                 }
                 Fed::Anew => {
                     self.engine.order_anew();

@@ -356,7 +356,8 @@ mod tests {
                 assert!(records.iter().all(|record| record.blob[..] == blob(record.zxid)));
                 assert_eq!(spot.last, befores[j]);
                 if let Some(next) = befores.get(j + 1) {
-                    let (records, _) = collect(dir.path(), &segments, Some(spot), befores[j], *next, Zxid::ZERO).unwrap().unwrap();
+                    let (records, _) =
+                        collect(dir.path(), &segments, Some(spot), befores[j], *next, Zxid::ZERO).unwrap().unwrap();
                     assert_eq!(zxids(&records), [*next]);
                 }
             }

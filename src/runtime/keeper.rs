@@ -263,7 +263,8 @@ impl Work {
         if let Some(bound) = task.bound() {
             self.shared.durable.fetch_min(bound.0, Ordering::SeqCst);
         }
-        let ended = self.holdings.perform(task).unwrap_or_else(|error| fatal(&format!("{error}: stopping, acknowledged data is intact")));
+        let ended =
+            self.holdings.perform(task).unwrap_or_else(|error| fatal(&format!("{error}: stopping, acknowledged data is intact")));
         if ended != Ended::Plain {
             self.scrubber.give_up();
         }

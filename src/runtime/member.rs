@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use super::archivist_loop::Whole;
+use super::clock::Clock;
 use super::history::HistoryReader;
 use super::images::ImageDir;
 use super::keeper::Keeper;
-use super::member_log::{Ended, Task, is_enough};
+use super::member_log::{self, Ended, Task};
 use super::mesh::{Common, SequencerPort};
 use super::peer_io::{PeerEvent, Peers};
 use super::preparer::Preparer;
@@ -22,7 +23,6 @@ use crate::auth::AuthConfig;
 use crate::engine::sequencer::{Done, Restored, Sequencer};
 use crate::ground::ids::{ServerId, Zxid};
 use crate::ground::time::Now;
-use crate::runtime::clock::Clock;
 use crate::storage::appender::Appender;
 use crate::storage::promise::Promise;
 use crate::storage::segment::SegmentStart;
@@ -80,6 +80,8 @@ pub struct Member {
     arrived: (Sender<Arrived>, Receiver<Arrived>),
     /// States that came, and whether their link has ended. Such a one may still have to be put in force.
     received: BTreeMap<Link, (Arrived, bool)>,
+    /// Links by which a state comes.
+    incoming: BTreeSet<Link>,
     /// Links for which the log is read.
     reads: BTreeSet<Link>,
     /// Pieces of it that wait until their link has room.
@@ -109,8 +111,16 @@ impl Member {
             common: Arc::clone(&common),
             seeds,
         };
-        let states =
-            StateIn { images, common: Arc::clone(&common), clock, server, auth, seeds, tick_ms, part_max: frame_max.saturating_mul(2) };
+        let states = StateIn {
+            images,
+            common: Arc::clone(&common),
+            clock,
+            server,
+            auth,
+            seeds,
+            tick_ms,
+            part_max: frame_max.saturating_mul(2),
+        };
         Ok(Self {
             peers,
             events: Vec::new(),
@@ -119,6 +129,7 @@ impl Member {
             states,
             arrived: mpsc::channel(),
             received: BTreeMap::new(),
+            incoming: BTreeSet::new(),
             reads: BTreeSet::new(),
             pieces: Vec::new(),
             task: None,
@@ -142,7 +153,8 @@ impl Member {
         let mut events = std::mem::take(&mut self.events);
         let mut any = self.peers.turn(&mut events);
         while let Ok(arrived) = self.arrived.1.try_recv() {
-            self.received.insert(arrived.link, (arrived, false));
+            let has_ended = !self.incoming.remove(&arrived.link);
+            self.received.insert(arrived.link, (arrived, has_ended));
         }
         for event in events.drain(..) {
             any = true;
@@ -154,7 +166,10 @@ impl Member {
                     engine.step(input, now);
                 }
                 PeerEvent::StateBegins { link, at } => match self.states.take(link, at, self.arrived.0.clone()) {
-                    Ok(sink) => self.peers.take_state(link, sink),
+                    Ok(sink) => {
+                        self.incoming.insert(link);
+                        self.peers.take_state(link, sink);
+                    }
                     Err(error) => fatal(&format!("cannot start a thread: {error}")),
                 },
             }
@@ -221,6 +236,7 @@ impl Member {
     }
 
     fn forget(&mut self, link: Link) {
+        self.incoming.remove(&link);
         self.reads.remove(&link);
         self.pieces.retain(|(of, _)| *of != link);
         if let Some((_, has_ended)) = self.received.get_mut(&link) {
@@ -282,7 +298,14 @@ impl Member {
 
     /// Tells the engine, and the archivist where the state is another one. Whether the log goes on elsewhere. What the engine had to hand out
     /// before was handed out.
-    pub fn finish(&mut self, ended: Ended, engine: &mut Sequencer, preparer: &mut Preparer, port: &SequencerPort, now: Now) -> bool {
+    pub fn finish(
+        &mut self,
+        ended: Ended,
+        engine: &mut Sequencer,
+        preparer: &mut Preparer,
+        port: &SequencerPort,
+        now: Now,
+    ) -> bool {
         let begun = self.task.take().expect("what has ended was begun");
         let Stage::Runs(state) = begun.stage else { unreachable!("what has ended ran") };
         let (done, is_moved) = match (ended, state) {
@@ -304,12 +327,14 @@ impl Member {
         is_moved
     }
 
-    /// Makes way, once; then whether nothing is under way any more.
+    /// Makes way; then whether that is done, and nothing is under way any more.
     pub fn leave(&mut self, engine: &mut Sequencer, now: Now) -> bool {
         if !std::mem::replace(&mut self.is_leaving, true) {
+            // What it has to say for it goes out in the next turn.
             engine.leave(now);
+            return false;
         }
-        self.task.is_none()
+        self.task.is_none() && engine.role() == Some(Role::Looking)
     }
 }
 
@@ -317,7 +342,7 @@ impl Member {
 fn has_enough(write: &Write, blank: &[SegmentStart]) -> bool {
     match write {
         Write::Cut { .. } => !blank.is_empty(),
-        Write::Install { at, tail, .. } => is_enough(blank, *at, tail),
+        Write::Install { tail, .. } => member_log::has_enough(blank, tail),
         Write::Promise { .. } | Write::Restored | Write::Append(_) => true,
     }
 }

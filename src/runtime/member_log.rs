@@ -18,7 +18,7 @@ use crate::storage::cut::{self, NotThere};
 use crate::storage::image::image_name;
 use crate::storage::manifest::Manifest;
 use crate::storage::promise::Promise;
-use crate::storage::restart::restart;
+use crate::storage::restart::{is_enough, restart};
 use crate::storage::segment::{HeaderError, SegmentHeader, SegmentStart, file_name};
 use crate::storage::selection::{Begin, Extent, replay_from};
 use crate::zab::Record;
@@ -100,8 +100,9 @@ fn with_zxids(tail: &[Record]) -> Vec<(Zxid, &[u8])> {
 
 /// Whether so many blank segments are enough for a log with this tail.
 #[must_use]
-pub fn is_enough(blank: &[SegmentStart], at: Zxid, tail: &[Record]) -> bool {
-    if tail.is_empty() { !blank.is_empty() } else { restart(blank, at, &with_zxids(tail)).is_some() }
+pub fn has_enough(blank: &[SegmentStart], tail: &[Record]) -> bool {
+    let lens: Vec<_> = tail.iter().map(|record| record.blob.len()).collect();
+    is_enough(blank, &lens)
 }
 
 impl Task {

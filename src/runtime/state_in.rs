@@ -194,7 +194,9 @@ impl StateIn {
         let restore = Restore::after(loaded, self.seeds, self.tick_ms, true);
         let (restored, orphans) = restore.finish(self.auth.clone(), self.clock.now().mono());
         for session in orphans {
-            tracing::warn!("session {session} has ephemerals in the state that came but is closed there; they stay until they are deleted");
+            tracing::warn!(
+                "session {session} has ephemerals in the state that came but is closed there; they stay until they are deleted"
+            );
         }
         let view = restored.ledger.tree().view().clone();
         let whole = Whole { view, sessions, zxid: at };
@@ -276,9 +278,8 @@ impl State {
         lists.insert(OPEN_LIST, vec![Acl::open()]);
         let loader = Loader::new(seeds);
         let mut joiner = Joiner::new(&loader);
-        let records = loader.plant(znodes.iter().map(|Znode { path, data, list, stored }| {
-            (&**path, data.as_deref(), &*lists[list], *stored)
-        }));
+        let records = loader
+            .plant(znodes.iter().map(|Znode { path, data, list, stored }| (&**path, data.as_deref(), &*lists[list], *stored)));
         drop(znodes);
         let digest = records.records().fold(0u64, |digest, record| digest.wrapping_add(u64::from(record.digest())));
         joiner.add(records)?;
@@ -296,10 +297,10 @@ mod tests {
 
     use super::super::state_out::{self, Out};
     use super::*;
+    use crate::proto::jute::Writer;
     use crate::proto::opcode;
     use crate::proto::packet::{Packet, Side};
-    use crate::proto::snapshot::{put_end, put_signature, put_znode, Persisted};
-    use crate::proto::jute::Writer;
+    use crate::proto::snapshot::{Persisted, put_end, put_signature, put_znode};
     use crate::proto::txn::{Txn, TxnHeader};
     use crate::runtime::peer_io::StatePiece;
 
@@ -347,7 +348,8 @@ mod tests {
     }
 
     fn seen(tree: &crate::tree::tree::Tree) -> BTreeMap<String, (Option<Vec<u8>>, Vec<Acl>, Stored)> {
-        let of = |record: &crate::tree::record::Record| (record.data().map(<[u8]>::to_vec), record.acl().to_vec(), record.stored());
+        let of =
+            |record: &crate::tree::record::Record| (record.data().map(<[u8]>::to_vec), record.acl().to_vec(), record.stored());
         tree.view().records().map(|record| (record.path().to_owned(), of(record))).collect()
     }
 
@@ -406,7 +408,10 @@ mod tests {
             let tree = restored.ledger.tree();
             assert_eq!((seen(tree), tree.digest()), truth);
             assert_eq!((whole.view.digest(), &whole.sessions), (truth.1, &sessions));
-            assert_eq!(restored.sessions.iter().map(|(id, session)| (id, session.timeout_ms)).collect::<BTreeMap<_, _>>(), sessions);
+            assert_eq!(
+                restored.sessions.iter().map(|(id, session)| (id, session.timeout_ms)).collect::<BTreeMap<_, _>>(),
+                sessions
+            );
             fs::rename(file.take(), states.images.path_of(AT)).unwrap();
             let loaded = states.images.load(AT, SEEDS).unwrap();
             assert_eq!((seen(&loaded.tree), loaded.sessions), (truth.0.clone(), sessions.clone()));

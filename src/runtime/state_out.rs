@@ -34,8 +34,8 @@ const PIECES: usize = 4;
 /// Between two looks for the image that was ordered.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Between two orders of an image: each may become one.
-const ORDER: Duration = Duration::from_secs(30);
+/// Between two orders of an image.
+const ORDER: Duration = Duration::from_millis(200);
 
 /// How long an image may take.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -96,7 +96,11 @@ impl StateOut {
             let began = Instant::now();
             let ended = match this.run(link, base, delivered, &mut out) {
                 Ok(at) => {
-                    tracing::info!("sent the state at {at} to a learner: {} bytes in {} ms", out.sent, began.elapsed().as_millis());
+                    tracing::info!(
+                        "sent the state at {at} to a learner: {} bytes in {} ms",
+                        out.sent,
+                        began.elapsed().as_millis()
+                    );
                     StatePiece::End { at }
                 }
                 Err(Failed::Gone) => return,
@@ -145,9 +149,9 @@ impl StateOut {
             if began.elapsed() > PATIENCE {
                 return Err(Failed::None(base));
             }
-            // One that was given up is ordered again.
+            // What was delivered a moment ago may not have come to the archivist yet.
             if began.elapsed() >= ORDER * orders {
-                self.archivist.order();
+                self.archivist.order_first();
                 orders += 1;
             }
             thread::sleep(LOOK);

@@ -212,9 +212,7 @@ fn read_as(dir: &LogDir, config: &ServerConfig, seeds: [u64; 4], clock: Clock, i
     for (i, &Extent { number, .. }) in selection.read.iter().enumerate() {
         dir.read(number, &mut bytes).map_err(to_line)?;
         recovery
-            .segment(number, &bytes, |record| {
-                if is_member { tail.hold(record.bytes, image) } else { restore.take(record.bytes) }
-            })
+            .segment(number, &bytes, |record| if is_member { tail.hold(record.bytes, image) } else { restore.take(record.bytes) })
             .map_err(|stop| format!("{}{}", located(&stop), newest.told()))?;
         tail.release(recovery.committed(), &mut restore).map_err(|line| located(&line))?;
         progress.tell(i + 1, selection.read.len(), restore.transactions(), recovery.last());
@@ -222,7 +220,8 @@ fn read_as(dir: &LogDir, config: &ServerConfig, seeds: [u64; 4], clock: Clock, i
     drop(bytes);
     let plan = recovery.finish().map_err(|refusal| format!("{}{}", located(&refusal), newest.told()))?;
     // What an image was made of was committed, also where that one cannot be used.
-    tail.release(plan.committed.max(manifest.map_or(Zxid::ZERO, |said| said.image)), &mut restore).map_err(|line| located(&line))?;
+    tail.release(plan.committed.max(manifest.map_or(Zxid::ZERO, |said| said.image)), &mut restore)
+        .map_err(|line| located(&line))?;
     newest.judge(image, restore.last().max(tail.last), restore.transactions() + tail.records.len() as u64)?;
     if let Some(papers) = &papers {
         let last = plan.last.max(image);
@@ -331,9 +330,11 @@ fn recover_as(
             ensemble,
             ..said
         }),
-        papers.as_ref().map(|papers| papers.promise.said).filter(|_| is_member).unwrap_or_else(|| {
-            Promise::alone(papers.as_ref().map(|papers| papers.promise.said), last)
-        }),
+        papers
+            .as_ref()
+            .map(|papers| papers.promise.said)
+            .filter(|_| is_member)
+            .unwrap_or_else(|| Promise::alone(papers.as_ref().map(|papers| papers.promise.said), last)),
         // What is not flushed is not vouched for.
         if config.flush.method == FlushMethod::None { Zxid::ZERO } else { plan.last },
     )
@@ -372,7 +373,9 @@ fn recover_as(
 fn clear(dir: &LogDir, images: &Path, last: Zxid) -> Result<(), String> {
     let received = clear_received(images).map_err(to_line)?;
     if received > 0 {
-        tracing::info!("removing what came of {received} states that a leader sent and that were not put in force; nothing to be done");
+        tracing::info!(
+            "removing what came of {received} states that a leader sent and that were not put in force; nothing to be done"
+        );
     }
     let unfinished = images.join(UNFINISHED);
     let found = [

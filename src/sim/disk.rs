@@ -83,13 +83,13 @@ impl File {
 enum Naming {
     Set(Name, usize),
     Unset(Name),
-    Move(Name, Name, usize),
+    Move(Dir, Name, usize),
 }
 
 impl Naming {
     const fn dir(&self) -> Dir {
         match self {
-            Self::Set((dir, _), _) | Self::Unset((dir, _)) | Self::Move((dir, _), _, _) => *dir,
+            Self::Set((dir, _), _) | Self::Unset((dir, _)) | Self::Move(dir, ..) => *dir,
         }
     }
 
@@ -101,8 +101,9 @@ impl Naming {
             Self::Unset(name) => {
                 names.remove(name);
             }
-            Self::Move(from, to, file) => {
-                names.remove(from);
+            // A file has one name, also where an earlier move of it was lost.
+            Self::Move(_, to, file) => {
+                names.retain(|_, other| other != file);
                 names.insert(to.clone(), *file);
             }
         }
@@ -194,7 +195,7 @@ impl Disk {
             }
             Op::Rename(dir, from, to) => {
                 let id = self.id(*dir, from);
-                self.name(Naming::Move((*dir, from.clone()), (*dir, to.clone()), id));
+                self.name(Naming::Move(*dir, (*dir, to.clone()), id));
             }
             Op::Remove(dir, name) => {
                 self.id(*dir, name);

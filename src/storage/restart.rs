@@ -57,13 +57,36 @@ fn batches(lens: &[usize], room: u64) -> Option<Vec<usize>> {
     Some(counts)
 }
 
+/// Room for batches in each of these segments: that of the smallest, so that each batch goes into any of them.
+fn room(blank: &[SegmentStart]) -> u64 {
+    blank.iter().map(|start| start.size).min().unwrap_or(0).saturating_sub(BLOCK as u64)
+}
+
+/// Whether [`restart`] finds room for records of these lengths in so many blank segments.
+#[must_use]
+pub fn is_enough(blank: &[SegmentStart], lens: &[usize]) -> bool {
+    let Some(counts) = batches(lens, room(blank)).filter(|_| !blank.is_empty()) else { return false };
+    let (mut segments, mut offset, mut rest) = (blank.iter(), u64::MAX, lens);
+    let mut size = 0;
+    for count in counts {
+        let (records, later) = rest.split_at(count);
+        rest = later;
+        let len = framed_len(records.iter().map(|len| 4 + len).sum()) as u64;
+        if offset.saturating_add(len) > size {
+            let Some(next) = segments.next() else { return false };
+            (offset, size) = (BLOCK as u64, next.size);
+        }
+        offset += len;
+    }
+    true
+}
+
 /// Plans a log behind the state at `at` with the transactions of `tail`, ascending, in `blank` segments, ascending. `None` where these are
 /// too few.
 #[must_use]
 pub fn restart(blank: &[SegmentStart], at: Zxid, tail: &[(Zxid, &[u8])]) -> Option<Restart> {
+    let room = room(blank);
     let (first, mut blank) = blank.split_first()?;
-    // In the smallest segment each batch has room.
-    let room = blank.iter().chain([first]).map(|start| start.size).min().unwrap_or(0) - BLOCK as u64;
     let lens: Vec<_> = tail.iter().map(|(_, bytes)| bytes.len()).collect();
     let mut position = Position::new_log(*first);
     let extent = |start: &SegmentStart, after, sequence| Extent {
@@ -169,6 +192,8 @@ mod tests {
             let starts: Vec<_> = (2..=9).map(start).collect();
             let too_few = (1..8).take_while(|count| restart(&starts[..*count], Zxid(100), &tail).is_none()).count();
             assert!(too_few > 2 && restart(&[], Zxid(100), &tail).is_none());
+            let lens: Vec<_> = bodies.iter().map(Vec::len).collect();
+            assert!((0..8).all(|count| is_enough(&starts[..count], &lens) == (count > too_few)));
             let plan = restart(&starts, Zxid(100), &tail).unwrap();
             assert_eq!(plan.blank.len(), 8 - 1 - too_few);
             let known = Known { durable: Zxid(old), image: Zxid::ZERO, newest: Zxid::ZERO };
@@ -199,5 +224,6 @@ mod tests {
     #[test]
     fn a_transaction_too_large_for_a_segment_is_none() {
         assert!(restart(&[start(4), start(5)], Zxid(9), &[(Zxid(10), &[0; SIZE])]).is_none());
+        assert!(!is_enough(&[start(4), start(5)], &[SIZE]) && is_enough(&[start(4)], &[]) && !is_enough(&[], &[]));
     }
 }

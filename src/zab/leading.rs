@@ -754,6 +754,47 @@ mod tests {
     }
 
     #[test]
+    fn a_java_learner_that_cannot_read_its_log_is_not_counted_and_gets_the_state() {
+        let mut l = Leader::elected();
+        l.comes(1, 1);
+        l.agrees(1, Zxid::from_wire(-1), Some(1));
+        assert_eq!((l.why(1), l.peer.role()), (None, Role::Looking));
+        assert_eq!(l.sent(1), [Packet::LeaderInfo { epoch: 2 }], "it is no part of the quorum");
+        l.comes(2, 1);
+        l.agrees(2, z(1, 5), Some(1));
+        assert!(l.out.contains(&Out::SendState { link: Link(1) }));
+    }
+
+    #[test]
+    fn what_java_learners_send_around_the_words_is_taken() {
+        let mut l = Leader::established();
+        l.step(In::Propose(records(2, 1..=2)));
+        l.gets(1, Packet::Ack { zxid: z(2, 1) });
+        l.comes(2, 1);
+        l.agrees(2, z(1, 3), Some(1));
+        l.step(In::History { link: Link(2), records: Some(records(1, 4..=5)) });
+        assert!(matches!(l.sent(2).last(), Some(Packet::NewLeader { .. })));
+        // Releases before 3.9.3 log what they were sent through the log's thread, which acknowledges each, before the leader if it is quick.
+        for zxid in [z(1, 4), z(1, 5), z(2, 1), z(2, 2), z(2, 0)] {
+            l.gets(2, Packet::Ack { zxid });
+        }
+        assert_eq!(l.sent(2), [Packet::UpToDate, Packet::Commit { zxid: z(2, 2) }]);
+        // The leader is acknowledged once more, then clients come at once.
+        let request = Packet::Request(crate::proto::packet::Forwarded {
+            session: SessionId(4),
+            cxid: 0,
+            op: -10,
+            body: [0, 0, 0x0f, 0xa0].into(),
+            who: Vec::new(),
+        });
+        let revalidate = Packet::Revalidate { session: SessionId(4), timeout_ms: 4000 };
+        let packets = vec![Packet::Ack { zxid: z(2, 0) }, request.clone(), revalidate.clone()];
+        l.step(In::Train { link: Link(2), packets });
+        let upward = |packet: Packet| Out::Upward { link: Link(2), packet };
+        assert!(l.out.contains(&upward(request)) && l.out.contains(&upward(revalidate)) && l.why(2).is_none());
+    }
+
+    #[test]
     fn hostile_packets_end_a_link_and_nothing_else() {
         let stray = Some("it sent what does not belong here");
         let info = |server: u8, accepted, config_version| {

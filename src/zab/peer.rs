@@ -307,7 +307,7 @@ impl Peer {
             Stand::Leading(leading) if leading.served_epoch().is_some() => leading.leave(now),
             Stand::Leading(_) | Stand::Following(_) => return Err("the server stops"),
             Stand::Looking => {
-                self.election.reopen();
+                self.election.leave();
                 self.unpark("the server stops", out);
             }
         }
@@ -353,7 +353,11 @@ impl Peer {
         }
         self.books.flush(out);
         self.books.step_back();
-        self.election.reopen();
+        if self.is_leaving {
+            self.election.leave();
+        } else {
+            self.election.reopen();
+        }
         self.has_begun = false;
         self.tell_role(out);
     }

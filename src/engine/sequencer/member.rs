@@ -54,8 +54,8 @@ pub(super) struct Member {
     pub(super) asked: VecDeque<(Link, Packet)>,
     /// Answers to learners, each behind the transaction that must be committed first.
     late: VecDeque<(Zxid, Link, Packet)>,
-    /// The state being put in force, and what follows it.
-    installing: Option<(Zxid, Vec<Record>)>,
+    /// Where the state stands that is being put in force.
+    installing: Option<Zxid>,
     /// A state was put in force that stands here.
     floor: Zxid,
     /// What cannot be gone on from.
@@ -85,6 +85,13 @@ impl Member {
     fn pend(&mut self, record: Record) {
         self.pending_bytes += record.blob.len();
         self.pending.push_back(record);
+    }
+
+    /// What comes after a transaction is gone.
+    fn cut(&mut self, to: Zxid) {
+        while let Some(record) = self.pending.pop_back_if(|record| record.zxid > to) {
+            self.pending_bytes -= record.blob.len();
+        }
     }
 
     /// The oldest transaction that is not delivered, if it is not beyond a mark.
@@ -230,7 +237,18 @@ impl Sequencer {
                         records.into_iter().for_each(|record| member.pend(record));
                     }
                 },
-                Out::Store { token, write } => member.queue.alone(token, write),
+                Out::Store { token, write } => {
+                    // What is appended after it is on its way already when it is done.
+                    match &write {
+                        Write::Cut { to } => member.cut(*to),
+                        Write::Install { tail, .. } => {
+                            member.cut(Zxid::ZERO);
+                            tail.iter().for_each(|record| member.pend(record.clone()));
+                        }
+                        _ => {}
+                    }
+                    member.queue.alone(token, write);
+                }
                 Out::Deliver { up_to } => self.deliver(up_to, now),
                 Out::Became(role) => self.became(role, now),
                 Out::Upward { link, packet } if member.leads() => self.hear_learner(link, packet, now),
@@ -380,6 +398,8 @@ impl Sequencer {
         member.proposed.push_back(batch);
         member.framed = Some(Framed { payload, contents });
         self.advance(In::Propose(records), now);
+        let is_logged = self.member.as_ref().is_some_and(|member| member.framed.is_none());
+        assert!(is_logged, "a leader logs what it proposes");
     }
 
     /// As [`Sequencer::frame`], for a member.
@@ -421,8 +441,8 @@ impl Sequencer {
         }
         let member = self.member.as_mut()?;
         let task = member.queue.take_alone()?;
-        if let (_, Write::Install { at, tail, .. }) = &task {
-            member.installing = Some((*at, tail.clone()));
+        if let (_, Write::Install { at, .. }) = &task {
+            member.installing = Some(*at);
         }
         Some(task)
     }
@@ -433,20 +453,11 @@ impl Sequencer {
         member.queue.alone_is_done(token);
         match done {
             Done::Plain => {}
-            Done::Cut(appender) => {
-                let last = appender.last();
-                self.appender = appender;
-                while let Some(record) = member.pending.pop_back_if(|record| record.zxid > last) {
-                    member.pending_bytes -= record.blob.len();
-                }
-            }
+            Done::Cut(appender) => self.appender = appender,
             Done::Installed { restored, appender } => {
-                let (at, tail) = member.installing.take().expect("a state was to be put in force");
+                let at = member.installing.take().expect("a state was to be put in force");
                 let Restored { ledger, sessions, last } = *restored;
                 assert!(last <= at, "the state stands where it was said to");
-                member.pending.clear();
-                member.pending_bytes = 0;
-                tail.into_iter().for_each(|record| member.pend(record));
                 member.floor = at;
                 (self.ledger, self.sessions, self.appender) = (ledger, sessions, appender);
                 self.proposed = at;

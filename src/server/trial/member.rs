@@ -8,7 +8,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::crash::DATA;
+use super::crash::{DATA, shown};
 use super::dice::Dice;
 use super::disk::{Disk, Image};
 use super::life::SEEDS;
@@ -29,7 +29,7 @@ use crate::runtime::drive;
 use crate::runtime::holdings::Holdings;
 use crate::runtime::images::ImageDir;
 use crate::runtime::journal::{self, Op, note};
-use crate::runtime::member_log::{Ended, IMPAIRED, Task, is_enough};
+use crate::runtime::member_log::{Ended, IMPAIRED, Task, has_enough};
 use crate::server::config::settings::ServerConfig;
 use crate::server::recover::{Joining, LOG, Recovered, recover_member};
 use crate::storage::appender::{Appender, Contents};
@@ -90,7 +90,8 @@ struct Seen {
 
 fn seen(recovered: &Recovered, joining: &Joining) -> Seen {
     let tree = recovered.restored.ledger.tree();
-    let made = tree.view().records().filter_map(|record| u64::from_str_radix(record.path().strip_prefix("/n")?, 16).ok().map(Zxid));
+    let made =
+        tree.view().records().filter_map(|record| u64::from_str_radix(record.path().strip_prefix("/n")?, 16).ok().map(Zxid));
     let mut all: Vec<_> = made.collect();
     all.sort_unstable();
     let found = &joining.found;
@@ -261,10 +262,11 @@ impl Member {
         let received = self.write_state(state, at, Some(5)).unwrap();
         let tail: Vec<_> = tail.iter().map(|zxid| Record { zxid: *zxid, blob: blob(*zxid).into() }).collect();
         let mut blank = Vec::new();
-        while !is_enough(&blank, at, &tail) {
+        while !has_enough(&blank, &tail) {
             // Each is behind the one before.
             let start = self.spares.pop_front().unwrap_or_else(|| {
-                let number = blank.last().map_or(self.appender.position().segment.number, |start: &SegmentStart| start.number) + 1;
+                let number =
+                    blank.last().map_or(self.appender.position().segment.number, |start: &SegmentStart| start.number) + 1;
                 self.salt += 1;
                 let start = SegmentStart { number, salt: self.salt, size: SEGMENT * BLOCK as u64 };
                 make_segment(&self.holdings.dir, start, ServerId(1), WallMillis(0), |_| {}).unwrap();
@@ -304,12 +306,14 @@ impl Story {
         let ops = journal::end();
         let root = member.root.path().to_owned();
         drop(member);
-        let mut stops = Stops { scratch: scratch(), dice: Dice::new(ops.len() as u64), known: HashSet::new(), starts: 0, cut_short: 0 };
+        let mut stops =
+            Stops { scratch: scratch(), dice: Dice::new(ops.len() as u64), known: HashSet::new(), starts: 0, cut_short: 0 };
         let mut disk = Disk::holding(&root, &Image::default());
         for (i, op) in ops.iter().enumerate() {
             disk.apply(op);
             let Some(phase) = self.phases.iter().rfind(|phase| phase.from <= i) else { continue };
-            stops.stop(&disk, phase, true).unwrap_or_else(|line| panic!("{name}, after change {i} of {}, {op:.200?}: {line}", ops.len()));
+            let stopped = stops.stop(&disk, phase, true).and_then(|()| stops.kill(&disk, &root, phase));
+            stopped.unwrap_or_else(|line| panic!("{name}, after change {i} of {}, {}: {line}", ops.len(), shown(op)));
         }
         println!("{name}: {} changes, {} starts, {} cut short", ops.len(), stops.starts, stops.cut_short);
         assert!(stops.starts > 10 && stops.cut_short > 0, "{name}: there was something to look at");
@@ -344,16 +348,51 @@ impl Stops {
             }
             self.starts += 1;
             let ops = self.start(&image, phase).map_err(|line| {
-                format!("with {} of {} open changes: {line}; allowed {:?}\n{}", present.len(), open.len(), phase.allowed, image.listing())
+                format!(
+                    "with {} of {} open changes: {line}; allowed {:?}\n{}",
+                    present.len(),
+                    open.len(),
+                    phase.allowed,
+                    image.listing()
+                )
             })?;
             if is_first && self.cut_short < CUT_SHORT && self.dice.one_in(3) {
                 self.cut_short += 1;
                 let mut disk = Disk::holding(self.scratch.path(), &image);
                 for op in &ops {
                     disk.apply(op);
-                    self.stop(&disk, phase, false).map_err(|line| format!("and in the start from there, after {op:.200?}: {line}"))?;
+                    self.stop(&disk, phase, false)
+                        .map_err(|line| format!("and in the start from there, after {}: {line}", shown(op)))?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// The process ends, the machine runs on, another process starts; what that one has found is there for good.
+    fn kill(&mut self, disk: &Disk, root: &Path, phase: &Phase) -> Result<(), String> {
+        let ops = self.start(&disk.seen(), phase).map_err(|line| format!("after the end of the process: {line}"))?;
+        self.starts += 1;
+        let mut disk = disk.clone();
+        ops.iter().for_each(|op| disk.apply(&moved(op, self.scratch.path(), root)));
+        let image = disk.seen();
+        image.write(self.scratch.path());
+        let (dir, recovered, joining) = start(&self.scratch.path().join(DATA))?;
+        let found = seen(&recovered, &joining);
+        drop(dir);
+        let open = disk.open();
+        let mut subsets = vec![Vec::new()];
+        subsets.extend((0..2).map(|_| open.iter().copied().filter(|_| self.dice.one_in(2)).collect()));
+        for present in subsets {
+            let image = disk.image(&present);
+            let for_good = Phase { from: phase.from, allowed: vec![found.all.clone()], told: found.delivered };
+            self.start(&image, &for_good).map_err(|line| {
+                format!(
+                    "after the end of the process, a start, and with {} of {} open changes: {line}",
+                    present.len(),
+                    open.len()
+                )
+            })?;
         }
         Ok(())
     }
@@ -378,6 +417,23 @@ impl Stops {
     }
 }
 
+/// The same change below another directory.
+fn moved(op: &Op, from: &Path, to: &Path) -> Op {
+    let there = |path: &Path| to.join(path.strip_prefix(from).unwrap_or(Path::new("..")));
+    match op {
+        Op::Create(path) => Op::Create(there(path)),
+        Op::Write(path, at, bytes) => Op::Write(there(path), *at, bytes.clone()),
+        Op::SyncFile(path) => Op::SyncFile(there(path)),
+        Op::SyncRange(path, at, len) => Op::SyncRange(there(path), *at, *len),
+        Op::SyncDir(path) if !path.starts_with(from) => op.clone(),
+        Op::SyncDir(path) => Op::SyncDir(there(path)),
+        Op::Rename(one, other) => Op::Rename(there(one), there(other)),
+        Op::Remove(path) => Op::Remove(there(path)),
+        Op::Mkdir(path) => Op::Mkdir(there(path)),
+        Op::Told(zxid) => Op::Told(*zxid),
+    }
+}
+
 /// What is left of a log while it is cut down to so many transactions.
 fn shorter(all: &[Zxid], len: usize) -> Vec<Vec<Zxid>> {
     (len..=all.len()).map(|len| all[..len].to_vec()).collect()
@@ -399,7 +455,10 @@ fn a_log_cut_anywhere_is_found_longer_or_cut() {
         let before = member.all.clone();
         member.promise(2, 1);
         // What comes in the place of what went, and another process after it.
-        story.from_here((0..4).map(|n| before.iter().copied().chain(run(2, 1..=8).into_iter().take(2 * n)).collect()).collect(), Zxid::ZERO);
+        story.from_here(
+            (0..4).map(|n| before.iter().copied().chain(run(2, 1..=8).into_iter().take(2 * n)).collect()).collect(),
+            Zxid::ZERO,
+        );
         member.append_all(&run(2, 1..=6), 2, Zxid::ZERO);
         member.mark();
         story.from_here(vec![member.all.clone()], Zxid::ZERO);
