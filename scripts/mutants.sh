@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Mutants: builds the simulator with one planted bug after the other (cfg(mutant = "m01"), see docs/sim.md) and says which promise each one
+# Mutants: plays the simulator with one planted bug after the other (cfg(mutant = "m01"), see docs/sim.md) and says which promise each one
 # breaks first, and at which seed. A mutant that lives is a hole in the checks.
 #
-#   scripts/mutants.sh [--seeds N] [m01 m02 ...]     50000 seeds at most; all that are planted unless told otherwise
+#   scripts/mutants.sh [--seeds N] [m01 m02 ...]     50000 seeds at most; all that are planted unless told otherwise; none: no bug
 #
-# What is built is a package below target/ that has only the rooms that the simulator needs, so that a mutant costs seconds. Ends with the
-# line 'N passed, M failed'. The table is in target/mutants/table.md.
+# What is built is a package below target/ that has only the rooms that the simulator needs, with all the bugs in it: which one is on is
+# asked when it runs. Ends with the line 'N passed, M failed'. The table is in target/mutants/table.md. BINARY names a program that was built
+# so before; BUILD=only plays nothing.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
-top=$PWD
 target=${CARGO_TARGET_DIR:-$PWD/target}/mutants
 seeds=50000 wanted=()
 while [ $# -gt 0 ]; do
@@ -23,23 +23,43 @@ if [ ${#wanted[@]} -eq 0 ]; then
   mapfile -t wanted < <(grep -rhoE 'mutant = "m[0-9]+"' src | grep -oE 'm[0-9]+' | sort -u)
 fi
 
+rooms=(ground proto tree watch session auth storage zab engine sim)
 package=$target/package
-mkdir -p "$package/src" "$target/wrap"
-{
-  printf '[package]\nname = "mutant"\nversion = "0.0.0"\nedition = "2024"\n\n[workspace]\n\n[dependencies]\n'
-  grep -E '^(clap|crc32fast|smallvec|thiserror|tracing) = ' Cargo.toml
-  printf '\n[profile.dev]\nopt-level = 2\ndebug = false\n'
-} > "$package/Cargo.toml"
-cp Cargo.lock "$package/Cargo.lock"
-{
-  echo '#![allow(dead_code, unused_imports, unexpected_cfgs)]'
-  for room in ground proto storage zab sim; do
-    echo "#[path = \"$top/src/$room/mod.rs\"] mod $room;"
-  done
-  echo 'mod cli {'
-  for file in outcome progress sim; do echo "    #[path = \"$top/src/cli/$file.rs\"] pub mod $file;"; done
-  echo '}'
-  cat << 'RUST'
+build() {
+  rm -rf "$package/src"
+  mkdir -p "$package/src/cli"
+  {
+    printf '[package]\nname = "mutant"\nversion = "0.0.0"\nedition = "2024"\n\n[workspace]\n\n[dependencies]\n'
+    sed -n '/^\[dependencies\]/,/^\[/p' Cargo.toml | grep -E '^(ahash|base64|clap|crc32fast|hashbrown|mimalloc|rkyv|sha1|smallvec|thiserror|tracing|triomphe) '
+    printf '\n[profile.dev]\nopt-level = 2\ndebug = false\n'
+  } > "$package/Cargo.toml"
+  cp Cargo.lock "$package/Cargo.lock"
+  local room file
+  for room in "${rooms[@]}"; do cp -r "src/$room" "$package/src/"; done
+  for file in outcome progress sim; do cp "src/cli/$file.rs" "$package/src/cli/"; done
+  # Each `mutant = "m05"` in a condition becomes a question to the running program.
+  grep -rlE 'mutant = "m' "$package/src" | xargs sed -i -E \
+    -e 's/cfg!\(any\(mutant = "m([0-9]+)", mutant = "m([0-9]+)"\)\)/(crate::is_mutant("m\1") || crate::is_mutant("m\2"))/g' \
+    -e 's/cfg!\(mutant = "m([0-9]+)"\)/crate::is_mutant("m\1")/g'
+  {
+    echo '#![allow(dead_code, unused_imports, unexpected_cfgs, unused_variables)]'
+    for room in "${rooms[@]}"; do echo "mod $room;"; done
+    cat << 'RUST'
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+mod cli {
+    pub mod outcome;
+    pub mod progress;
+    pub mod sim;
+}
+
+/// Whether this planted bug is on.
+pub fn is_mutant(name: &str) -> bool {
+    static ON: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    ON.get_or_init(|| std::env::var("MUTANT").unwrap_or_default()) == name
+}
+
 #[derive(clap::Parser)]
 struct Cli {
     #[command(flatten)]
@@ -50,29 +70,24 @@ fn main() -> std::process::ExitCode {
     <Cli as clap::Parser>::parse().sim.run()
 }
 RUST
-} > "$package/src/main.rs"
-
-# build [NAME]: leaves the program at $target/bin/NAME. The wrapper is one file a mutant: so cargo knows that they differ, and keeps what
-# they depend on.
-build() {
-  local name=${1:-none} wrap=$target/wrap/${1:-none} flag=
-  [ -z "${1:-}" ] || flag="--cfg 'mutant=\"$name\"'"
-  printf '#!/bin/sh\nexec "$@" %s\n' "$flag" > "$wrap.new"
-  chmod +x "$wrap.new"
-  cmp -s "$wrap.new" "$wrap" && rm "$wrap.new" || mv "$wrap.new" "$wrap"
-  RUSTC_WORKSPACE_WRAPPER=$wrap cargo build -q --manifest-path "$package/Cargo.toml" --target-dir "$target/build" || return 1
+  } > "$package/src/main.rs"
+  cargo build -q --manifest-path "$package/Cargo.toml" --target-dir "$target/build" || return 1
   mkdir -p "$target/bin"
-  cp "$target/build/debug/mutant" "$target/bin/$name"
+  cp "$target/build/debug/mutant" "$target/bin/mutant"
 }
+
+binary=${BINARY:-}
+if [ -z "$binary" ]; then
+  build || exit 1
+  binary=$target/bin/mutant
+fi
+[ "${BUILD:-}" != only ] || exit 0
 
 passed=0 failed=0
 table=$target/table.md
 printf '| mutant | broken first | seed | runs until then | what |\n|---|---|---:|---:|---|\n' > "$table"
 for name in "${wanted[@]}"; do
-  if ! build "${name#none}" > "$target/log" 2>&1; then
-    echo "$name: does not build"; tail -n 20 "$target/log"; failed=$((failed + 1)); continue
-  fi
-  "$target/bin/$name" --seeds "0..$seeds" --threads "${MUTANT_THREADS:-2}" > "$target/$name.out" 2> "$target/$name.err"
+  MUTANT=$name "$binary" --seeds "0..$seeds" --threads "${MUTANT_THREADS:-2}" > "$target/$name.out" 2> "$target/$name.err"
   line=$(grep -m1 '^FAILED' "$target/$name.err")
   runs=$(sed -n 's/^ *\([0-9]*\)  runs$/\1/p' "$target/$name.out")
   if [ -n "$line" ]; then

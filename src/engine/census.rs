@@ -247,6 +247,8 @@ pub struct LedgerCensus {
 pub struct Standing {
     /// What it is.
     pub role: Role,
+    /// It serves reads alone, as it knows of no leader.
+    pub is_read_only: bool,
     /// It may have forgotten something that it acknowledged, and has no vote until it has learnt it again.
     pub is_impaired: bool,
     /// The newest epoch promised, and the newest joined.

@@ -13,11 +13,11 @@ pub mod conn_io;
 pub mod cores;
 pub mod disk;
 pub mod drive;
+pub mod history;
 pub mod holdings;
 pub mod images;
 #[cfg(test)]
 pub mod journal;
-pub mod history;
 pub mod keeper;
 pub mod member;
 pub mod member_log;

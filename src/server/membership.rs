@@ -18,6 +18,9 @@ use crate::runtime::mesh::Common;
 use crate::runtime::peer_io::Peers;
 use crate::zab::Role;
 
+/// How long no leader has to be known, ms, before reads are served without one (`QuorumPeer`).
+const READ_ONLY_AFTER_MS: u64 = 2000;
+
 /// What a member begins with.
 pub(super) struct Membership<'a> {
     pub(super) ensemble: &'a Ensemble,
@@ -51,7 +54,10 @@ impl Membership<'_> {
             clock,
             tell: tell_role,
         };
-        let engine = engine.join(ensemble.me, ensemble.members(), ensemble.times(config.tick_time_ms), found, pending, now);
+        let mut engine = engine.join(ensemble.me, ensemble.members(), ensemble.times(config.tick_time_ms), found, pending, now);
+        if config.readonlymode {
+            engine.serve_read_only(u64::from(config.tick_time_ms).max(READ_ONLY_AFTER_MS));
+        }
         Ok((engine, setup))
     }
 }

@@ -292,19 +292,20 @@ fn recover_as(
     sync_dir(newest.dir.path()).map_err(to_line)?;
     sync_dir(dir.path()).map_err(to_line)?;
     let last = plan.last.max(image);
-    if let Start::Continue(position) = &plan.start {
-        // Segments follow one another: one behind another that is made anew is made again when its turn comes.
-        let expected = position.segment.number + 1..;
-        let count = plan.spares.iter().zip(expected).take_while(|(spare, number)| spare.number == *number).count();
-        plan.remove.extend(plan.spares.drain(count..).map(|spare| spare.number));
-    }
+    // Segments follow one another: one behind another that is made anew is made again when its turn comes.
+    let count = match &plan.start {
+        Start::Continue(position) => {
+            let expected = position.segment.number + 1..;
+            plan.spares.iter().zip(expected).take_while(|(spare, number)| spare.number == *number).count()
+        }
+        Start::New { .. } => 0,
+    };
+    plan.remove.extend(plan.spares.drain(count..).map(|spare| spare.number));
     dir.carry_out(&plan).map_err(to_line)?;
-    let mut spares = plan.spares;
+    let spares = plan.spares;
     let position = match plan.start {
         Start::Continue(position) => position,
         Start::New { number } => {
-            // Nothing was ever written: spares of an unused log are made anew with it.
-            spares.clear();
             let salt = chance::salt().map_err(|error| format!("no random bytes to be had: {error}"))?;
             let start = SegmentStart { number, salt, size: config.segment_bytes };
             dir.make(start, config.my_id, clock.now().wall).map_err(to_line)?;

@@ -152,6 +152,8 @@ pub struct Recovery {
     intact_after: u64,
     /// Highest last zxid in readable headers behind the good prefix.
     later: Zxid,
+    /// Highest durable mark in headers there.
+    later_durable: Zxid,
     /// Present where the log is checked against an image and a manifest.
     known: Option<Known>,
     /// How far image and visited batches lead without a gap.
@@ -182,6 +184,7 @@ impl Recovery {
             durable: Zxid::ZERO,
             intact_after: 0,
             later: Zxid::ZERO,
+            later_durable: Zxid::ZERO,
             known: None,
             reached: Zxid::ZERO,
             warnings: Vec::new(),
@@ -281,11 +284,14 @@ impl Recovery {
             self.stopped = None;
             self.intact_after = 0;
             self.later = Zxid::ZERO;
+            self.later_durable = Zxid::ZERO;
         } else if self.walk == Walk::Fresh {
             self.walk = Walk::Rootless;
         }
         seen.end = offset as u64;
-        let rest = survey(bytes, salt, offset, self.expected());
+        // Where no header is, a batch may lie that was written to the wrong place.
+        let from = if start.is_ok() { offset } else { 0 };
+        let rest = survey(bytes, salt, from, self.expected());
         if let Some(version) = rest.newer {
             return Err(self.newer(number, offset, version, BATCH_VERSION).into());
         }
@@ -295,8 +301,9 @@ impl Recovery {
         self.intact_after += rest.intact;
         self.durable = self.durable.max(rest.durable);
         self.later = self.later.max(rest.last);
+        self.later_durable = self.later_durable.max(rest.durable);
         let dirty = if recycled { rest.ours } else { rest.dirty };
-        seen.dirty = dirty.map(|range| (range.start as u64, range.end as u64));
+        seen.dirty = dirty.map(|range| (range.start.max(offset) as u64, range.end as u64)).filter(|(from, to)| from < to);
         if self.stopped.is_none_or(|stopped| stopped.tail_blank && seen.dirty.is_some()) {
             let reason = bad.map_or(Reason::Unreadable, |bad| bad.reason);
             let range = bad.and_then(|bad| bad.header).map(|header| (header.first, header.last));
@@ -392,8 +399,11 @@ impl Recovery {
     /// The plan, or the refusal if transactions that were durable are missing.
     pub fn finish(mut self) -> Result<Plan, Refusal> {
         let known = self.known.unwrap_or_default();
-        // What an image holds is not lost with the log. What comes after it is: a tail behind what has rotted is none that a crash has torn.
-        if self.durable > self.last && self.durable.max(self.later) > known.image {
+        // What an image holds is not lost with the log. What comes after it is, where it stands behind what has rotted: a tail there is none
+        // that a crash has torn. That something has rotted, the headers there have to say themselves: a mark outside the log may be older
+        // than a state that came from a leader, behind which the log began anew or goes on.
+        let has_rotted = self.later > known.image && self.later_durable > self.last;
+        if self.durable > self.last && (self.durable > known.image || has_rotted) {
             return Err(self.damaged());
         }
         // Segments are made and removed in an order that leaves no gap, so a file was lost; it may have been the one in use.
@@ -439,7 +449,7 @@ impl Recovery {
                     "recreated segment {}: at offset 0 it is not as it was made, and it holds no batch; what it may have held after zxid {} is \
                      lost, so compare with a copy if you keep one",
                     file_name(seen.number),
-                    self.last
+                    self.last.max(known.image)
                 ));
                 plan.recreate.push(seen.number);
             }
@@ -466,9 +476,9 @@ impl Recovery {
         Refusal::Damaged { segment, offset, reason, first, last, good, durable, intact }
     }
 
-    /// The line about a torn tail. An end in blanks or in bytes of an older use, with nothing after it, is not torn.
+    /// The line about a torn tail. An end in blanks, or in what older uses have left, with nothing of this use after it, is not torn.
     fn torn(&self, plan: &Plan) -> Option<String> {
-        let stopped = self.stopped.filter(|stopped| stopped.reason != Reason::OldBytes || self.intact_after > 0)?;
+        let stopped = self.stopped?;
         let bytes: u64 = plan.erase.iter().map(|range| range.len).sum();
         let clean = stopped.tail_blank || bytes == 0;
         let image = self.known.unwrap_or_default().image;
@@ -618,6 +628,12 @@ mod tests {
             let placed = self.placed[n - 1];
             let at = placed.offset as usize;
             &mut self.files.get_mut(&placed.segment).unwrap()[at..at + placed.len]
+        }
+
+        /// Segment `number` was another one before.
+        fn recycle(&mut self, number: u64) {
+            let header = SegmentHeader { start: start(number), server: ServerId(1), created: WallMillis(0), recycled: true };
+            self.files.get_mut(&number).unwrap()[..BLOCK].copy_from_slice(&header.encode()[..]);
         }
 
         fn recover(&self) -> (Vec<u64>, Result<Plan, Refusal>) {
@@ -788,10 +804,37 @@ mod tests {
         let mut log = Log::new();
         log.add_flushed(5);
         log.files.get_mut(&2).unwrap()[2 * BLOCK..3 * BLOCK].copy_from_slice(&stale);
+        log.recycle(2);
         let (zxids, plan) = log.recover();
         let plan = plan.unwrap();
         assert_eq!((zxids, place(&plan)), (up_to(5), (2, 2 * BLOCK as u64, 6)));
-        assert_eq!((plan.warnings, plan.erase.len()), (vec![], 1));
+        assert_eq!((plan.warnings, plan.erase), (vec![], vec![]));
+        // A segment that was full of zeros has no older use: what is there was written to the wrong place.
+        log.files.get_mut(&2).unwrap()[..BLOCK].copy_from_slice(&blank(2)[..BLOCK]);
+        let plan = log.recover().1.unwrap();
+        assert!(
+            plan.warnings[0].contains("tail torn at offset 8192 after zxid 0x5 (a batch of an older use"),
+            "{:?}",
+            plan.warnings
+        );
+        assert_eq!(plan.erase, [EraseRange { segment: 2, offset: 2 * BLOCK as u64, len: BLOCK as u64 }]);
+    }
+
+    #[test]
+    fn a_header_of_this_use_behind_bytes_of_an_older_one_is_told() {
+        let mut old = Log::new();
+        old.add_flushed(4);
+        let stale = old.batch(4).to_vec();
+        let mut log = Log::new();
+        log.add_flushed(6).recycle(2);
+        // Batch 6 lies a block too far, and its records are not as they were.
+        let mut last = log.batch(6).to_vec();
+        last[BATCH_HEADER + 5] ^= 1;
+        log.batch(6).copy_from_slice(&stale);
+        log.files.get_mut(&2).unwrap()[3 * BLOCK..4 * BLOCK].copy_from_slice(&last);
+        let plan = log.recover().1.unwrap();
+        assert_eq!((plan.last, plan.erase.len(), plan.warnings.len()), (Zxid(5), 1, 1));
+        assert!(plan.warnings[0].contains("tail torn at offset 8192 after zxid 0x5"), "{:?}", plan.warnings);
     }
 
     #[test]
@@ -834,6 +877,15 @@ mod tests {
         let second = log.files.remove(&2).unwrap();
         log.files.insert(3, second);
         assert!(matches!(log.recover().1, Err(Refusal::Missing { segment: 2, .. })));
+        // A batch in the place of a spare's header.
+        let mut log = Log::new();
+        log.add_flushed(5);
+        let mut spare = blank(3);
+        spare[..BLOCK].swap_with_slice(log.batch(5));
+        log.files.insert(3, spare);
+        log.recycle(2);
+        let error = HeaderError::Damaged;
+        assert_eq!(log.recover().1, Err(Refusal::Header { segment: 3, error, good: Zxid(4) }));
     }
 
     #[test]
@@ -896,6 +948,22 @@ mod tests {
         let plan = recover_after(4, 6).unwrap();
         assert!(plan.warnings[0].contains("held by image 0x6"), "{:?}", plan.warnings);
         assert_eq!(recover_after(6, 5).unwrap().last, Zxid(5), "the last batch alone may be torn");
+    }
+
+    #[test]
+    fn a_mark_that_is_older_than_the_image_proves_no_rot_behind_it() {
+        // A state came that stands at 7; the log began anew behind it, or went on behind 3. The watermark is still of before.
+        for (before, durable) in [(0, 5), (3, 5), (0, 7), (3, 7)] {
+            let mut log = Log::new();
+            log.add_flushed(before);
+            let at = *log.appender.position();
+            log.appender = Appender::new(at, Zxid(7));
+            log.add_unflushed(2);
+            log.batch(before + 1).fill(0);
+            let known = Known { durable: Zxid(durable), image: Zxid(7), ..Known::default() };
+            let (zxids, plan) = recover(Recovery::knowing(known), &log.files);
+            assert_eq!((zxids, plan.unwrap().last), (up_to(before as u64), Zxid(before as u64)));
+        }
     }
 
     #[test]

@@ -128,7 +128,10 @@ fn without_a_quorum_nobody_is_served_and_the_words_say_so() {
         assert!(ensemble.word(k, "mntr").contains(&format!("\nzk_server_state\t{role}\n")));
         assert_eq!(ensemble.word(k, "isro"), "rw");
         let conf = ensemble.word(k, "conf");
-        assert!(conf.contains(&format!("\nserverId={k}\n")) && conf.contains("\ninitLimit=") && conf.contains("\nserver.3="), "{conf}");
+        assert!(
+            conf.contains(&format!("\nserverId={k}\n")) && conf.contains("\ninitLimit=") && conf.contains("\nserver.3="),
+            "{conf}"
+        );
     }
     assert!(ensemble.word(leader, "mntr").contains("\nzk_synced_followers\t2\n"));
     let mut client = ensemble.client(leader);

@@ -155,9 +155,8 @@ impl Ensemble {
         eventually("a leader that all follow", || {
             self.servers.values_mut().for_each(Server::check);
             let roles: Vec<_> = self.up().into_iter().filter(|k| self.asleep != Some(*k)).map(|k| (k, self.role(k))).collect();
-            let (leader, epoch) = roles.iter().find_map(|(k, role)| {
-                if let Role::Leading { epoch } = role { Some((*k, *epoch)) } else { None }
-            })?;
+            let (leader, epoch) =
+                roles.iter().find_map(|(k, role)| if let Role::Leading { epoch } = role { Some((*k, *epoch)) } else { None })?;
             let is_of_it = |role: Role| match role {
                 Role::Following { leader: whom, epoch: of } => whom == leader && of == epoch,
                 Role::Leading { epoch: of } => of == epoch,

@@ -6,7 +6,7 @@ use super::ask::{self, Frame};
 use super::{C, Rig, Setup};
 use crate::engine::sequencer::Done;
 use crate::ground::ids::{ServerId, SessionId, Zxid};
-use crate::proto::opcode::{CHECK, CREATE, CREATE2, DELETE, EXISTS, MULTI, SET_DATA, SYNC};
+use crate::proto::opcode::{CHECK, CLOSE_SESSION, CREATE, CREATE2, DELETE, EXISTS, MULTI, SET_DATA, SYNC};
 use crate::proto::packet::Packet;
 use crate::storage::appender::{Appender, Position};
 use crate::zab::{Found, In, Link, Members, Out, Role, Times, Write};
@@ -369,6 +369,46 @@ fn a_leader_that_is_cut_off_gives_up_and_comes_back() {
         let moved = all.attach(old, (old, c));
         assert!(moved.is_some() || all.call(old, again, EXISTS, &ask::path_watch("/kept", false)).err == -101);
     });
+}
+
+#[test]
+fn a_server_that_is_cut_off_serves_those_who_only_read() {
+    let mut all = Ensemble::new(3, 0, 2);
+    let alone = (all.leader() + 1) % 3;
+    let c = all.connect(alone);
+    all.call(alone, c, CREATE, &ask::create("/n", "x", 0)).path();
+    for rig in &mut all.rigs {
+        rig.sequencer.serve_read_only(2000);
+    }
+    all.is_cut[alone] = true;
+    all.advance(20_000);
+    assert!(!all.rigs[alone].is_open(c));
+    let wants_all = all.rigs[alone].begin(0, SessionId::NONE, &[0; 16], 0, 10_000);
+    all.run();
+    assert!(!all.rigs[alone].is_open(wants_all), "it says that it wants to write");
+    let (session, password) = (all.rigs[alone].session(c), all.rigs[alone].pipes[c].password);
+    for (session, password) in [(SessionId::NONE, [0; 16]), (session, password)] {
+        let reads = all.rigs[alone].open(1);
+        let first = ask::connect(session, &password, 0, 10_000, Some(true));
+        all.rigs[alone].pipes[reads].to_server.extend(first);
+        all.run();
+        let greeted = all.rigs[alone].frames(reads);
+        assert!(matches!(&greeted[..], [Frame::Connected(response)] if response.read_only == Some(true)), "{greeted:?}");
+        assert_eq!(all.call(alone, reads, EXISTS, &ask::path_watch("/n", false)).err, 0);
+        assert_eq!(all.call(alone, reads, DELETE, &ask::path_version("/n", -1)).err, -119);
+        assert_eq!(all.call(alone, reads, SYNC, &ask::path("/n")).err, -119);
+        assert_eq!(all.call(alone, reads, CLOSE_SESSION, &[]).err, 0);
+        assert!(!all.rigs[alone].is_open(reads));
+    }
+    let stays = all.rigs[alone].open(1);
+    let first = ask::connect(SessionId::NONE, &[0; 16], 0, 10_000, Some(true));
+    all.rigs[alone].pipes[stays].to_server.extend(first);
+    all.is_cut[alone] = false;
+    all.advance(20_000);
+    assert!(!all.rigs[alone].is_open(stays), "it can have more elsewhere, and now here");
+    assert_eq!(all.serving(), 3);
+    let d = all.connect(alone);
+    assert_eq!(all.call(alone, d, EXISTS, &ask::path_watch("/n", false)).err, 0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Member: what an engine has besides in an ensemble: its part in the agreement, and what waits for that.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 
 use super::corridor::{Asked, Corridor};
@@ -58,6 +58,12 @@ pub(super) struct Member {
     installing: Option<Zxid>,
     /// A state was put in force that stands here.
     floor: Zxid,
+    /// How long after its doors were shut, ms, it serves reads to those who want no more.
+    read_only_after: Option<u64>,
+    shut_since: Millis,
+    pub(super) is_read_only: bool,
+    /// Sessions of clients that read only.
+    pub(super) visitors: BTreeSet<SessionId>,
     /// What cannot be gone on from.
     fault: Option<String>,
     /// It was told that a tree differs from the leader's.
@@ -158,6 +164,10 @@ impl Sequencer {
             late: VecDeque::new(),
             installing: None,
             floor: Zxid::ZERO,
+            read_only_after: None,
+            shut_since: now.mono(),
+            is_read_only: false,
+            visitors: BTreeSet::new(),
             fault: None,
             is_digest_told: false,
             sizes: ProposalSizes::default(),
@@ -298,9 +308,13 @@ impl Sequencer {
         let served = matches!(member.role, Role::Leading { .. } | Role::Following { .. } | Role::Observing { .. });
         if served {
             self.shut(now);
+        } else if mem::take(&mut member.is_read_only) {
+            self.outward.push((To::All, Outward::Doors(Doors::Shut)));
         }
         let member = self.member.as_mut().expect("it has one");
         member.role = role;
+        member.shut_since = now.mono();
+        member.visitors.clear();
         match role {
             Role::Leading { .. } => {
                 assert!(
@@ -349,6 +363,24 @@ impl Sequencer {
             self.sessions.set_home(session, Home::Nowhere);
         }
         self.sessions.reset_all(now.mono());
+    }
+
+    /// Serves reads to those who want no more, once no leader has been known for so long, ms. At least a tick, or the servers of an ensemble
+    /// that starts would begin with that.
+    pub fn serve_read_only(&mut self, after: u64) {
+        if let Some(member) = &mut self.member {
+            member.read_only_after = Some(after);
+        }
+    }
+
+    /// Opens the doors for those who only read, where it is time to.
+    pub(super) fn open_for_reading(&mut self, now: Now) {
+        let Some(member) = &mut self.member else { return };
+        let is_due = member.read_only_after.is_some_and(|after| now.mono().since(member.shut_since) >= after);
+        if is_due && member.role == Role::Looking && !member.is_leaving && !member.is_read_only {
+            member.is_read_only = true;
+            self.outward.push((To::All, Outward::Doors(Doors::ReadOnly)));
+        }
     }
 
     /// The zxid after the last one.
@@ -492,6 +524,7 @@ impl Sequencer {
         let member = self.member.as_ref()?;
         Some(Standing {
             role: member.role,
+            is_read_only: member.is_read_only,
             is_impaired: member.peer.is_impaired(),
             promise: member.peer.promise(),
             proposed: member.peer.proposed(),

@@ -213,7 +213,7 @@ impl Sequencer {
 
     fn item(&mut self, from: ShardId, train: &Train, item: &Item, now: Now) {
         if self.member.as_ref().is_some_and(|member| !member.leads()) {
-            self.send_on(from, train, item, now);
+            self.send_on(from, train, item);
             return;
         }
         let ticket = Ticket { shard: from, conn: item.conn };
@@ -336,6 +336,7 @@ impl Sequencer {
     /// are closed. While this process is kept from its processors, or has more to do than it can, that moment stands still:
     /// the silence of a session may then be ours.
     pub fn tick(&mut self, now: Now, heard_up_to: Millis) {
+        self.open_for_reading(now);
         let is_leaders = self.member.as_ref().is_none_or(|member| member.leads());
         if self.closing || !is_leaders {
             return;

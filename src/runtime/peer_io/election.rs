@@ -2,6 +2,8 @@
 //!
 //! For each other server one notification waits at most: a newer one takes its place. A connection that has broken is made anew when
 //! the next notification is to be sent; the last one that was sent goes out again where no newer one waits, for it may have been lost.
+//! Beyond what ZooKeeper does, a server for which something waits is called again each second: those who repeat their votes come to do it
+//! once a minute only, and a way that was cut should not be missed for so long after it has healed.
 
 use std::collections::BTreeMap;
 use std::net::TcpStream;
@@ -25,6 +27,9 @@ const GREETINGS_MAX: usize = 64;
 
 /// Bytes of the longest first message.
 const PREAMBLE_MAX: usize = 2068;
+
+/// Between two calls of a server for which something waits.
+const CALL_AGAIN: Duration = Duration::from_secs(1);
 
 /// Tokens of callers are this one and those after it.
 const GREETINGS: usize = 1 << 32;
@@ -53,6 +58,8 @@ struct Other {
     /// The last one sent.
     last: Option<Vec<u8>>,
     is_called: bool,
+    /// When it was last called.
+    called_at: Option<Instant>,
     /// Where a server that the configuration does not name wants to be called.
     met_at: Option<HostPort>,
 }
@@ -105,6 +112,7 @@ impl Election {
         let other = self.others.entry(to).or_default();
         let Some(at) = self.servers.get(&to).or(other.met_at.as_ref()) else { return };
         if !std::mem::replace(&mut other.is_called, true) {
+            other.called_at = Some(Instant::now());
             dial.call(Purpose::Election(to), &at.host, at.port, self.connect_timeout);
         }
     }
@@ -159,7 +167,18 @@ impl Election {
 
     /// Reads what has come. Whether anything has, so that there may be more.
     pub fn turn(&mut self, scratch: &mut [u8], dial: &Dial, registry: &Registry, events: &mut Vec<PeerEvent>) -> bool {
+        self.call_again(dial);
         self.greet(scratch, dial, registry) | self.read(scratch, registry, events)
+    }
+
+    fn call_again(&mut self, dial: &Dial) {
+        let waits = |other: &Other| other.waiting.is_some() && other.socket.is_none() && !other.is_called;
+        if !self.others.values().any(waits) {
+            return;
+        }
+        let is_due = |other: &Other| other.called_at.is_none_or(|when| when.elapsed() >= CALL_AGAIN);
+        let due: Vec<_> = self.others.iter().filter(|(_, other)| waits(other) && is_due(other)).map(|(id, _)| *id).collect();
+        due.into_iter().for_each(|id| self.call(id, dial));
     }
 
     fn greet(&mut self, scratch: &mut [u8], dial: &Dial, registry: &Registry) -> bool {
@@ -179,7 +198,7 @@ impl Election {
                 }
                 Brought::Nothing if now.duration_since(greeting.since) < self.greeting_timeout => continue,
                 Brought::Nothing => Err("it does not say who it is".to_owned()),
-                Brought::End => Err("it left before it said who it is".to_owned()),
+                Brought::End | Brought::Broken => Err("it left before it said who it is".to_owned()),
             };
             match verdict {
                 Ok(preamble::Cut::More(_)) => {}
@@ -236,9 +255,7 @@ impl Election {
             }
             // What came behind the first message is there before anything is read.
             let mut is_over = !other.take_frames(*id, events);
-            if !is_over
-                && let Some(socket) = other.socket.as_mut().filter(|socket| socket.is_readable())
-            {
+            if !is_over && let Some(socket) = other.socket.as_mut().filter(|socket| socket.is_readable()) {
                 match socket.read(scratch) {
                     Brought::Bytes(n) => {
                         any = true;
@@ -247,6 +264,10 @@ impl Election {
                     }
                     Brought::Nothing => {}
                     Brought::End => is_over = true,
+                    Brought::Broken => {
+                        is_over = true;
+                        other.repeat();
+                    }
                 }
             }
             if is_over {
@@ -282,6 +303,11 @@ impl Other {
         self.close(registry);
         self.socket = Some(socket);
         self.input = input;
+        self.repeat();
+    }
+
+    /// What was said last may have been lost.
+    fn repeat(&mut self) {
         if self.waiting.is_none() {
             self.waiting = self.last.take();
         }
@@ -329,6 +355,7 @@ impl Other {
         }
         let done = socket.write();
         done.unwrap_or_else(|_| {
+            self.repeat();
             self.close(registry);
             true
         })

@@ -160,7 +160,7 @@ impl LinkIo {
                     self.decoder.push(&scratch[..n]);
                 }
                 Brought::Nothing => return Ok(any),
-                Brought::End => return Err(Over::Closed),
+                Brought::End | Brought::Broken => return Err(Over::Closed),
             }
             self.packets(events)?;
             self.move_state(events)?;
@@ -235,7 +235,9 @@ impl LinkIo {
             match sink.to.try_send(chunk.to_vec()) {
                 Ok(()) => {}
                 // It has room for one, and none is under way.
-                Err(TrySendError::Full(_)) => return Err(Over::Taking("whoever takes it answers before it has taken".to_owned())),
+                Err(TrySendError::Full(_)) => {
+                    return Err(Over::Taking("whoever takes it answers before it has taken".to_owned()));
+                }
                 Err(TrySendError::Disconnected(_)) => return Err(Over::Taking("whoever takes it has ended".to_owned())),
             }
             self.decoder.pass_state(len);

@@ -67,12 +67,7 @@ impl Peers {
     }
 
     /// The same on listeners that are there already.
-    pub(super) fn on(
-        election: TcpListener,
-        quorum: TcpListener,
-        config: PeersConfig,
-        common: Arc<Common>,
-    ) -> io::Result<Self> {
+    pub(super) fn on(election: TcpListener, quorum: TcpListener, config: PeersConfig, common: Arc<Common>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let election_port = Acceptor::new(election, poll.registry(), ELECTION_PORT)?;
         let quorum_port = Acceptor::new(quorum, poll.registry(), QUORUM_PORT)?;

@@ -27,8 +27,10 @@ pub(super) enum Brought {
     Bytes(usize),
     /// Nothing that is there now.
     Nothing,
-    /// The connection is over.
+    /// The other end has closed it.
     End,
+    /// It has broken: the other end is gone, or cannot be reached.
+    Broken,
 }
 
 /// A connection to another server.
@@ -41,6 +43,8 @@ pub(super) struct Socket {
     at: usize,
     /// The kernel may hold input: readiness is told once, so it is remembered.
     is_readable: bool,
+    /// The other end has said farewell: behind the input there is an end to be read.
+    is_half_closed: bool,
     /// The kernel's buffer was full when we last wrote.
     is_clogged: bool,
 }
@@ -56,7 +60,7 @@ impl Socket {
         let peer = stream.peer_addr()?;
         let mut stream = TcpStream::from_std(stream);
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { stream, peer, out: Vec::new(), at: 0, is_readable: true, is_clogged: false })
+        Ok(Self { stream, peer, out: Vec::new(), at: 0, is_readable: true, is_half_closed: false, is_clogged: false })
     }
 
     /// The same connection under another token.
@@ -72,7 +76,8 @@ impl Socket {
 
     /// Takes what the kernel has told.
     pub fn note(&mut self, event: &Event) {
-        self.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        self.is_half_closed |= event.is_read_closed() || event.is_error();
+        self.is_readable |= event.is_readable() || self.is_half_closed;
         if event.is_writable() || event.is_error() {
             self.is_clogged = false;
         }
@@ -88,13 +93,17 @@ impl Socket {
         loop {
             match self.stream.read(into) {
                 Ok(0) => return Brought::End,
-                Ok(n) => return Brought::Bytes(n),
+                Ok(n) => {
+                    // A short read has emptied the kernel's buffer.
+                    self.is_readable = n == into.len() || self.is_half_closed;
+                    return Brought::Bytes(n);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.is_readable = false;
                     return Brought::Nothing;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Brought::End,
+                Err(_) => return Brought::Broken,
             }
         }
     }

@@ -193,11 +193,19 @@ fn notifications_go_both_ways_whoever_begins() {
     for begins in [1, 2] {
         let (mut one, mut two) = two();
         let other = 3 - begins;
-        if begins == 1 { one.notify(2, &vote(1)) } else { two.notify(1, &vote(1)) }
+        if begins == 1 {
+            one.notify(2, &vote(1))
+        } else {
+            two.notify(1, &vote(1))
+        }
         let heard = |at: usize| move |sides: &mut [&mut Peering]| sides[at].notification();
         let first = until(&mut [&mut one, &mut two], "the first notification", heard(usize::from(other) - 1));
         assert_eq!(first, (begins, vote(1)));
-        if begins == 1 { two.notify(1, &vote(2)) } else { one.notify(2, &vote(2)) }
+        if begins == 1 {
+            two.notify(1, &vote(2))
+        } else {
+            one.notify(2, &vote(2))
+        }
         let answer = until(&mut [&mut one, &mut two], "the answer", heard(usize::from(begins) - 1));
         assert_eq!(answer, (other, vote(2)));
         // The one that waits makes way for the newer one, and the last one comes.
@@ -286,7 +294,10 @@ fn the_larger_number_calls_and_what_may_be_lost_is_said_again() {
         let mut head = [0; 8];
         (call.peek(&mut head).ok()? == 8).then(|| greeted(&mut call))
     });
-    assert_eq!(said, Preamble { server: Some(ServerId(1)), addresses: vec![HostPort { host: at.host.clone(), port: at.election }] });
+    assert_eq!(
+        said,
+        Preamble { server: Some(ServerId(1)), addresses: vec![HostPort { host: at.host.clone(), port: at.election }] }
+    );
     ends(&mut call, &mut one);
     // Called back it says what is newest; and the same again on a new connection, with nothing newer to say.
     for _ in 0..2 {
@@ -398,6 +409,21 @@ fn a_link_carries_packets_both_ways_and_trains() {
 }
 
 #[test]
+fn a_server_that_could_not_be_reached_is_called_again() {
+    let (ports, other) = (Ports::new(), Ports::new());
+    let (address, servers) = (other.address(), [(2, ports.address()), (1, other.address())]);
+    drop(other);
+    let mut two = Peering::new(ports, config(2, &servers));
+    two.notify(1, &vote(1));
+    meanwhile(&mut [&mut two], Duration::from_millis(100));
+    // It comes up, and hears what waits for it although nothing new is said.
+    let late = TcpListener::bind(("127.0.0.1", address.election)).unwrap();
+    late.set_nonblocking(true).unwrap();
+    let mut call = until(&mut [&mut two], "the call", |_| late.accept().ok()).0;
+    reads(&mut call, &mut two, &[preamble(2, &servers[0].1), frame(&vote(1))].concat());
+}
+
+#[test]
 fn a_leader_that_is_not_there_is_told() {
     let (ports, other) = (Ports::new(), Ports::new());
     let servers = [(1, ports.address()), (2, other.address())];
@@ -465,12 +491,14 @@ fn a_state(size: usize, pause: Duration) {
             assert_eq!(at, AT);
             sides[1].send(far, Packet::UpToDate);
         });
-        heard.iter().any(|event| match event {
-            PeerEvent::In(In::Packet { packet, .. }) => *packet == Packet::UpToDate,
-            PeerEvent::In(In::Train { packets, .. }) => packets.last() == Some(&Packet::UpToDate),
-            _ => false,
-        })
-        .then_some(())
+        heard
+            .iter()
+            .any(|event| match event {
+                PeerEvent::In(In::Packet { packet, .. }) => *packet == Packet::UpToDate,
+                PeerEvent::In(In::Train { packets, .. }) => packets.last() == Some(&Packet::UpToDate),
+                _ => false,
+            })
+            .then_some(())
     });
     assert!(matches!(heard[0], PeerEvent::In(In::StateReceived { link }) if link == near), "the state before what follows it");
     one.events = heard;
@@ -590,5 +618,8 @@ fn a_port_that_is_taken_is_named() {
     let address = PeerAddress { quorum: port(&other.1), ..ports.address() };
     let common = Arc::clone(mesh::mesh(1, Zxid::ZERO).0.common());
     let error = Peers::start(config(1, &[(1, address.clone())]), common).err().unwrap().to_string();
-    assert!(error.starts_with(&format!("cannot listen for other servers on 127.0.0.1:{}, the election port: ", address.election)), "{error}");
+    assert!(
+        error.starts_with(&format!("cannot listen for other servers on 127.0.0.1:{}, the election port: ", address.election)),
+        "{error}"
+    );
 }

@@ -70,6 +70,7 @@ impl Admin {
             // A member that looks for a leader, or catches up with one.
             (Word::Isro, Some(census)) if standing::mode(census).is_none() => "null".to_owned(),
             (_, Some(census)) if standing::mode(census).is_none() => NOT_SERVING.to_owned(),
+            (Word::Isro, Some(census)) if standing::mode(census) == Some(standing::READ_ONLY) => "ro".to_owned(),
             (Word::Isro, Some(_)) => "rw".to_owned(),
             (Word::Srvr, Some(census)) => summary::srvr(&self.facts, census),
             (Word::Stat, Some(census)) => summary::stat(&self.facts, census),
@@ -142,6 +143,7 @@ mod tests {
         [50, 40, 60, 45].into_iter().for_each(|bytes| proposals.note(bytes));
         let standing = |role| Standing {
             role,
+            is_read_only: false,
             is_impaired: false,
             promise: (0, 0),
             proposed: Zxid::ZERO,
@@ -164,7 +166,11 @@ mod tests {
         let told = admin.answer(Word::Srvr, Some(&leader));
         assert!(told.ends_with("\nMode: leader\nNode count: 0\nProposal sizes last/min/max: 45/40/60\n"), "{told}");
         let told = admin.answer(Word::Mntr, Some(&leader));
-        for line in ["zk_server_state\tleader\nzk_peer_state\tleading - broadcast\n", "\nzk_quorum_size\t3\n", "\nzk_synced_followers\t0\n"] {
+        for line in [
+            "zk_server_state\tleader\nzk_peer_state\tleading - broadcast\n",
+            "\nzk_quorum_size\t3\n",
+            "\nzk_synced_followers\t0\n",
+        ] {
             assert!(told.contains(line), "{told}");
         }
         let follower = census(Role::Following { leader: ServerId(1), epoch: 4 });

@@ -3,6 +3,9 @@
 use crate::engine::census::{Census, ProposalSizes, Standing};
 use crate::zab::Role;
 
+/// What a server is called that serves reads alone.
+pub(super) const READ_ONLY: &str = "read-only";
+
 /// What `srvr` calls a server, `stat` and `mntr` too; none for one that does not serve.
 pub(super) const fn mode(census: &Census) -> Option<&'static str> {
     let Some(standing) = &census.ledger.standing else { return Some("standalone") };
@@ -10,6 +13,7 @@ pub(super) const fn mode(census: &Census) -> Option<&'static str> {
         Role::Leading { .. } => Some("leader"),
         Role::Following { .. } => Some("follower"),
         Role::Observing { .. } => Some("observer"),
+        Role::Looking | Role::Joining { .. } if standing.is_read_only => Some(READ_ONLY),
         Role::Looking | Role::Joining { .. } => None,
     }
 }
@@ -76,7 +80,16 @@ mod tests {
             acked: None,
         };
         let learners = vec![learner(1, false, true), learner(2, false, false), learner(3, true, true), learner(4, true, true)];
-        Standing { role, is_impaired: false, promise: (1, 1), proposed: Zxid::ZERO, learners, voters: 3, proposals: ProposalSizes::default() }
+        Standing {
+            role,
+            is_read_only: false,
+            is_impaired: false,
+            promise: (1, 1),
+            proposed: Zxid::ZERO,
+            learners,
+            voters: 3,
+            proposals: ProposalSizes::default(),
+        }
     }
 
     #[test]
@@ -95,6 +108,9 @@ mod tests {
             assert_eq!(learners(&standing(role)).is_some(), name == Some("leader"));
         }
         assert_eq!(mode(&Census::default()), Some("standalone"));
+        let reads = Standing { is_read_only: true, ..standing(Role::Looking) };
+        let ledger = LedgerCensus { standing: Some(reads), ..LedgerCensus::default() };
+        assert_eq!(mode(&Census { ledger, ..Census::default() }), Some("read-only"));
     }
 
     #[test]

@@ -439,7 +439,10 @@ mod tests {
         let peers = ensemble.peers(2000, 1000);
         assert_eq!((peers.me, peers.servers.len(), &*peers.servers[&ServerId(9)].host), (ServerId(3), 4, "::1"));
         assert_eq!((peers.leader_timeout, peers.greeting_timeout), (Duration::from_secs(4), Duration::from_secs(15)));
-        assert_eq!((peers.connect_timeout, peers.silence, peers.packet_max), (Duration::from_secs(5), Duration::from_secs(4), 2000));
+        assert_eq!(
+            (peers.connect_timeout, peers.silence, peers.packet_max),
+            (Duration::from_secs(5), Duration::from_secs(4), 2000)
+        );
     }
 
     #[test]

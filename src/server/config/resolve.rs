@@ -219,7 +219,8 @@ fn client_addr(
         (None, None) => CLIENT_PORT_DEFAULT,
         (None, Some(file)) => {
             let secure = given.get("secureClientPort").filter(|i| i.text != "0").map(|i| i.place.clone());
-            if let Some(place) = secure.or_else(|| own.filter(|(_, member)| member.secure).map(|_| Place::File(file.to_owned()))) {
+            if let Some(place) = secure.or_else(|| own.filter(|(_, member)| member.secure).map(|_| Place::File(file.to_owned())))
+            {
                 let reason = "TLS is not there yet, and without a clientPort nothing would listen: clear text takes a clientPort of its own";
                 return Err(ConfigError::Refused { place, key: "secureClientPort".to_owned(), reason: reason.to_owned() });
             }

@@ -205,11 +205,15 @@ fn tls_alone_is_refused_and_beside_clear_text_comes_later() {
 #[test]
 fn several_servers_are_an_ensemble_and_one_is_a_server_alone() {
     let lines = "tickTime=2000\ninitLimit=10\nsyncLimit=5\n";
-    let three = format!("{lines}server.1=localhost:1:2\nserver.2=localhost:3:4;nowhere:1\nserver.3=localhost:5:6;localhost:2183\n");
+    let three =
+        format!("{lines}server.1=localhost:1:2\nserver.2=localhost:3:4;nowhere:1\nserver.3=localhost:5:6;localhost:2183\n");
     let member = |text: &str, my_id| numbered(Some(&format!("dataDir=/d\n{text}")), &[], &Overrides::default(), true, my_id);
     let loaded = member(&three, Some("3\n")).unwrap();
     let c = &loaded.config;
-    assert_eq!((c.my_id.0, c.session_server_id, c.conf_server_id, c.client_addr.to_string().as_str()), (3, 3, 3, "127.0.0.1:2183"));
+    assert_eq!(
+        (c.my_id.0, c.session_server_id, c.conf_server_id, c.client_addr.to_string().as_str()),
+        (3, 3, 3, "127.0.0.1:2183")
+    );
     let ensemble = c.ensemble.as_ref().unwrap();
     assert_eq!((ensemble.me.0, ensemble.configuration.servers.len(), ensemble.init_limit, ensemble.votes()), (3, 3, 10, true));
     assert!(loaded.notices.is_empty(), "{:?}", loaded.notices);
@@ -218,7 +222,9 @@ fn several_servers_are_an_ensemble_and_one_is_a_server_alone() {
     assert_eq!(line("initLimit").as_deref(), Some("initLimit=10  (zoo.cfg:3)"));
     assert_eq!(line("cnxTimeout").as_deref(), Some("cnxTimeout=5000  (default)"));
     assert_eq!(line("myid").as_deref(), Some("myid=3  (the file myid)"));
-    let client = |text: &str| member(text, Some("1")).map(|loaded| (loaded.config.client_addr.to_string(), loaded.config.client_dual_stack));
+    let client = |text: &str| {
+        member(text, Some("1")).map(|loaded| (loaded.config.client_addr.to_string(), loaded.config.client_dual_stack))
+    };
     assert_eq!(client(&format!("{three}clientPort=2181")).unwrap(), ("0.0.0.0:2181".to_owned(), true));
     assert!(client(&three).unwrap_err().to_string().starts_with("zoo.cfg: clientPort is not set"));
     let error = member(&three, None).unwrap_err().to_string();

@@ -9,6 +9,7 @@ mod disk;
 mod injury;
 mod life;
 mod member;
+mod relapse;
 pub mod scripts;
 mod world;
 
