@@ -127,7 +127,7 @@ impl Member {
     fn new() -> Self {
         journal::begin();
         let root = scratch();
-        drive::create_dir(&root.path().join(DATA)).unwrap();
+        drive::create_dir_all(&root.path().join(DATA)).unwrap();
         Self::begin(root, 1)
     }
 
@@ -153,9 +153,12 @@ impl Member {
 
     /// The process ends and another one starts; the machine runs on.
     fn restart(self, life: u64) -> Self {
-        let root = self.root;
-        drop(self._dir);
-        Self::begin(root, life)
+        Self::begin(self.end().0, life)
+    }
+
+    /// The process ends: what it has locked is free.
+    fn end(self) -> (TempDir, Holdings) {
+        (self.root, self.holdings)
     }
 
     fn prepare(&mut self) -> SegmentStart {
@@ -309,6 +312,7 @@ impl Story {
         let ops = journal::end();
         let root = member.root.path().to_owned();
         drop(member);
+        // What is on the disk is in the journal.
         let mut stops =
             Stops { scratch: scratch(), dice: Dice::new(ops.len() as u64), known: HashSet::new(), starts: 0, cut_short: 0 };
         let mut disk = Disk::holding(&root, &Image::default());
@@ -540,18 +544,17 @@ fn a_state_that_was_given_up_is_removed_and_a_server_is_whole_again() {
     let marker = member.holdings.dir.join(IMPAIRED);
     std::fs::write(&marker, b"").unwrap();
     assert!(received.exists());
-    let root = member.root.path().to_owned();
-    let mut member = member.restart(2);
+    let data = member.root.path().join(DATA);
+    let member = member.restart(2);
     assert!(!received.exists());
-    let is_impaired = |_: &Member| start(&root.join(DATA)).map(|(_, _, joining)| joining.found.is_impaired);
-    assert!(is_impaired(&member).is_err(), "one server a directory");
-    drop(member._dir);
-    let (dir, recovered, joining) = start(&root.join(DATA)).unwrap();
+    assert!(start(&data).is_err(), "one server a directory");
+    let (_root, mut holdings) = member.end();
+    let (dir, recovered, joining) = start(&data).unwrap();
     assert!(seen(&recovered, &joining).is_impaired);
     drop((dir, recovered));
-    assert_eq!(member.holdings.perform(Task::Restored).unwrap(), Ended::Plain);
-    assert_eq!(member.holdings.perform(Task::Restored).unwrap(), Ended::Plain);
-    let (_, recovered, joining) = start(&root.join(DATA)).unwrap();
+    assert_eq!(holdings.perform(Task::Restored).unwrap(), Ended::Plain);
+    assert_eq!(holdings.perform(Task::Restored).unwrap(), Ended::Plain);
+    let (_dir, recovered, joining) = start(&data).unwrap();
     assert!(!seen(&recovered, &joining).is_impaired && !marker.exists());
     journal::end();
 }
@@ -564,13 +567,12 @@ fn what_was_logged_before_its_epoch_was_accepted_is_refused() {
     let mut member = member.restart(2);
     assert_eq!((member.all.len(), member.holdings.cabinet.promised()), (2, Promise { accepted: 1, current: 0 }));
     member.append(&run(2, 1..=1), Zxid::ZERO);
-    let root = member.root.path().join(DATA);
-    drop(member._dir);
-    let refused = start(&root).map(|_| ()).unwrap_err();
+    let (root, holdings) = member.end();
+    let refused = start(&root.path().join(DATA)).map(|_| ()).unwrap_err();
     assert!(refused.contains("log epoch 2 is newer than accepted epoch 1"), "{refused}");
     // The bytes that were appended are as they were framed.
     let mut block = [0; 8];
-    let file = File::open(member.holdings.dir.join(file_name(1))).unwrap();
+    let file = File::open(holdings.dir.join(file_name(1))).unwrap();
     file.read_exact_at(&mut block, BLOCK as u64).unwrap();
     assert_eq!(&block, b"RKBATCH\0");
     journal::end();
@@ -582,7 +584,8 @@ fn the_keeper_does_what_it_is_asked_at_once_and_vouches_for_no_more() {
     member.promise(1, 1);
     member.append_all(&run(1, 1..=8), 3, Zxid::ZERO);
     let blank = member.spare();
-    let Member { root, _dir: dir, holdings, base, .. } = member;
+    let base = member.base;
+    let (root, holdings) = member.end();
     journal::end();
     let Holdings { dir: log, images, policy, pool, cabinet, segments, verified, .. } = holdings;
     let config = KeeperConfig { dir: log, images, policy, scrub: None, is_flushed: true, pool };
@@ -606,8 +609,7 @@ fn the_keeper_does_what_it_is_asked_at_once_and_vouches_for_no_more() {
     assert_eq!(keeper.segments().len(), 2);
     std::thread::sleep(Duration::from_millis(200));
     thread.stop();
-    drop(dir);
-    let (_, recovered, joining) = start(&root.path().join(DATA)).unwrap();
+    let (_dir, recovered, joining) = start(&root.path().join(DATA)).unwrap();
     let found = seen(&recovered, &joining);
     assert_eq!((found.all, found.promise, recovered.cabinet.marked()), (run(1, 1..=2), (4, 1), z(1, 2)));
 }
