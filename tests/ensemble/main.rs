@@ -190,7 +190,7 @@ fn ephemerals_go_with_the_session_wherever_it_was() {
     client.sync("/").unwrap();
     assert!(!names(&mut client).contains(&"closed".to_owned()));
     // The server that the sessions came to goes; one of them moves to another server, the other is not heard of again.
-    drop(left.abandon());
+    let _ = left.abandon();
     let kept = kept.abandon();
     ensemble.kill(followers[0]);
     let mut kept = ensemble.attach(leader, kept);
