@@ -50,6 +50,7 @@ fn config(me: u8, servers: &[(u8, PeerAddress)]) -> PeersConfig {
         leader_timeout: Duration::from_secs(5),
         greeting_timeout: Duration::from_secs(10),
         silence: Duration::from_secs(5),
+        link_silence: Duration::from_secs(10),
         packet_max: 1 << 20,
         output_max: 8 << 20,
     }
