@@ -66,8 +66,6 @@ pub(super) struct Member {
     pub(super) visitors: BTreeSet<SessionId>,
     /// What cannot be gone on from.
     fault: Option<String>,
-    /// It was told that a tree differs from the leader's.
-    pub(super) is_digest_told: bool,
     /// What it has proposed, for admin words.
     sizes: ProposalSizes,
 }
@@ -169,7 +167,6 @@ impl Sequencer {
             is_read_only: false,
             visitors: BTreeSet::new(),
             fault: None,
-            is_digest_told: false,
             sizes: ProposalSizes::default(),
         });
         pending.into_iter().for_each(|record| member.pend(record));
