@@ -509,6 +509,12 @@ impl Sequencer {
         self.advance(In::Leave, now);
     }
 
+    /// Whether it has left, and nobody waits for its vote any more.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.member.as_ref().is_some_and(|member| member.peer.has_left())
+    }
+
     /// What it is in its ensemble; none for a server alone.
     #[must_use]
     pub fn role(&self) -> Option<Role> {
