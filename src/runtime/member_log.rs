@@ -117,6 +117,14 @@ impl Task {
     }
 }
 
+/// Says durably that this server may have forgotten something, until [`Task::Restored`].
+pub fn mark_impaired(dir: &Path) -> Result<(), DiskError> {
+    let mark = dir.join(IMPAIRED);
+    let file = drive::open_or_create(&mark).map_err(DiskError::new("create", &mark))?;
+    drive::sync(&file, &mark).map_err(DiskError::new("sync", &mark))?;
+    sync_dir(dir)
+}
+
 impl Holdings {
     /// Does what is to be done.
     pub fn perform(&mut self, task: Task) -> Result<Ended, TaskError> {

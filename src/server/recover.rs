@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::archive::{self, Newest, Since};
+use super::config::ensemble::Ensemble;
 use super::config::settings::{FlushMethod, ServerConfig};
 use crate::auth::AuthConfig;
 use crate::engine::archivist::load::Loaded;
@@ -14,10 +15,10 @@ use crate::ground::ids::Zxid;
 use crate::ground::limits::BLOCK;
 use crate::runtime::chance;
 use crate::runtime::clock::Clock;
-use crate::runtime::disk::{LogDir, remove_if_there};
+use crate::runtime::disk::{DiskError, LogDir, remove_if_there};
 use crate::runtime::drive::sync_dir;
 use crate::runtime::images::clear_received;
-use crate::runtime::member_log::{IMPAIRED, zxid_of};
+use crate::runtime::member_log::{IMPAIRED, mark_impaired, zxid_of};
 use crate::runtime::papers::{self as cabinet, Cabinet, PaperBytes};
 use crate::runtime::pool::Pool;
 use crate::storage::appender::Position;
@@ -322,6 +323,7 @@ fn recover_as(
     let segments = in_use(&selection, &position);
     let oldest = segments.first().map_or(position.segment.number, |first| first.number);
     let ensemble = u64::from(is_member);
+    let is_new = is_new_member(dir.path(), config, papers.as_ref(), last).map_err(to_line)?;
     let cabinet = Cabinet::establish(
         dir.path(),
         papers.as_ref(),
@@ -363,11 +365,27 @@ fn recover_as(
         base: image,
         ends: tail.ends,
         delivered: restored.last,
-        is_impaired: dir.path().join(IMPAIRED).exists(),
+        is_impaired: is_new || dir.path().join(IMPAIRED).exists(),
+        is_new: config.ensemble.as_ref().filter(|_| is_new).map(|ensemble| ensemble.bootstrap),
     };
     let since = archive::since(newest, image, replayed, &restored);
     let recovered = Recovered { restored, position, spares, segments, cabinet, pool: Arc::new(pool), since };
     Ok((recovered, Joining { found, pending: tail.records.into() }))
+}
+
+/// Whether this is a member with a vote that has nothing. Until it knows that its ensemble has nothing either it is impaired, and a mark says
+/// so before anything else is here: it must not be forgotten over a restart.
+fn is_new_member(dir: &Path, config: &ServerConfig, papers: Option<&Papers>, last: Zxid) -> Result<bool, DiskError> {
+    let has_promised = papers.is_some_and(|papers| papers.promise.said != Promise { accepted: 0, current: 0 });
+    let is_voter = config.ensemble.as_ref().is_some_and(Ensemble::votes);
+    if !is_voter || last > Zxid::ZERO || has_promised {
+        return Ok(false);
+    }
+    let mark = dir.join(IMPAIRED);
+    if papers.is_none() {
+        mark_impaired(dir)?;
+    }
+    Ok(mark.exists())
 }
 
 /// Removes what a crash left half made.

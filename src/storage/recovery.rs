@@ -55,7 +55,7 @@ pub enum Start {
 pub struct Plan {
     /// Write these as zeros.
     pub erase: Vec<EraseRange>,
-    /// Then sync these segments: nothing of the log counts as durable before. Includes every segment of `erase`.
+    /// Then sync these segments, which are all that were read: nothing of the log counts as durable before, and nothing as erased.
     pub sync: Vec<u64>,
     /// Make these segments anew (salt, zeros, header); the crash hit their making.
     pub recreate: Vec<u64>,
@@ -453,8 +453,8 @@ impl Recovery {
                 ));
                 plan.recreate.push(seen.number);
             }
-            let unsynced = seen.good.is_some_and(|last| last > self.durable);
-            if unsynced || plan.erase.last().is_some_and(|range| range.segment == seen.number) {
+            // After the end of a process alone neither what is there nor what was erased of it need be durable.
+            if plan.recreate.last() != Some(&seen.number) {
                 plan.sync.push(seen.number);
             }
         }
@@ -680,7 +680,7 @@ mod tests {
         assert_eq!((at.chain, at.marked), (log.appender.position().chain, Zxid(5)));
         assert_eq!((plan.last, plan.durable_mark, plan.committed, plan.batches), (Zxid(6), Zxid(5), Zxid(5), 6));
         assert_eq!(plan.spares, [start(3), start(4)]);
-        assert_eq!((plan.sync, plan.erase, plan.warnings), (vec![2], vec![], vec![]));
+        assert_eq!((plan.sync, plan.erase, plan.warnings), (vec![1, 2, 3, 4], vec![], vec![]));
         assert!(plan.recreate.is_empty() && plan.remove.is_empty());
     }
 
@@ -755,7 +755,7 @@ mod tests {
         assert_eq!(zxids, up_to(3));
         assert_eq!(place(&plan), (1, 4 * BLOCK as u64, 4));
         assert_eq!(plan.erase, [EraseRange { segment: 2, offset: BLOCK as u64, len: 3 * BLOCK as u64 }]);
-        assert_eq!((plan.sync, plan.spares), (vec![2], vec![start(2)]));
+        assert_eq!((plan.sync, plan.spares), (vec![1, 2], vec![start(2)]));
         assert!(plan.warnings[0].contains("3 batches among them"), "{:?}", plan.warnings);
     }
 

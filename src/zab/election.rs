@@ -149,13 +149,15 @@ impl Election {
         elected
     }
 
-    /// The leader is found and synchronised: later comers are to see the vote in the new epoch. Observers are told, who would otherwise
-    /// have to ask, and may have become slow in that.
+    /// The leader is found and synchronised: later comers are to see the vote in the new epoch. Everybody is told: observers, who would
+    /// otherwise have to ask, and may have become slow in that; voters, because the last that was said is said again to whoever comes back,
+    /// and must not be that there is nothing yet.
     pub fn settle(&mut self, epoch: u32, observers: &[ServerId], out: &mut Vec<Out>) {
         if let Some(vote) = &mut self.proposal {
             vote.epoch = epoch;
         }
         if self.own.is_some() {
+            self.notify_all(out);
             for to in observers {
                 self.notify(*to, out);
             }
@@ -415,7 +417,8 @@ mod tests {
         assert_eq!(e.hear(Millis(1), ServerId(3), &said(Leading, Some(vote(3, 4, 2)), 41), &mut out), Some(vote(3, 4, 2)));
         out.clear();
         e.settle(6, &[ServerId(7)], &mut out);
-        assert_eq!(told(&mut out), [(7, Following, Some(vote(3, 6, 2)), 41)]);
+        let all = [2, 3, 7].map(|to| (to, Following, Some(vote(3, 6, 2)), 41));
+        assert_eq!(told(&mut out), all);
         assert_eq!(e.hear(Millis(9), ServerId(2), &said(Looking, Some(vote(2, 1, 1)), 1), &mut out), None);
         assert_eq!(told(&mut out), [(2, Following, Some(vote(3, 6, 2)), 41)]);
         assert_eq!(e.hear(Millis(9), ServerId(2), &said(Leading, Some(vote(2, 9, 1)), 50), &mut out), None);

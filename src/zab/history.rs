@@ -158,7 +158,7 @@ mod tests {
     }
 
     fn found(base: Zxid, ends: &[Zxid]) -> Found {
-        Found { accepted: 9, current: 9, base, ends: ends.to_vec(), delivered: base, is_impaired: false }
+        Found { accepted: 9, current: 9, base, ends: ends.to_vec(), delivered: base, is_impaired: false, is_new: None }
     }
 
     fn record(epoch: u32, counter: u32) -> Record {

@@ -30,7 +30,7 @@ struct Ensemble {
 }
 
 fn found() -> Found {
-    Found { accepted: 0, current: 0, base: Zxid::ZERO, ends: Vec::new(), delivered: Zxid::ZERO, is_impaired: false }
+    Found { accepted: 0, current: 0, base: Zxid::ZERO, ends: Vec::new(), delivered: Zxid::ZERO, is_impaired: false, is_new: None }
 }
 
 impl Ensemble {

@@ -12,7 +12,7 @@ use super::value::quoted;
 use crate::ground::ids::ServerId;
 use crate::proto::members::{self, Configuration, PeerAddress, Role, Server};
 use crate::runtime::peer_io::PeersConfig;
-use crate::zab;
+use crate::zab::{self, Bootstrap};
 
 /// How long a winner of an election waits for a better vote, milliseconds (ZooKeeper's `finalizeWait`, which no key sets).
 const FINALIZE_WAIT_MS: u64 = 200;
@@ -34,6 +34,8 @@ pub struct Ensemble {
     /// All servers, this one among them, at least one of them with a vote; each has one address. The version is that of the name of the
     /// file that `dynamicConfigFile` names, else 0.
     pub configuration: Configuration,
+    /// Which voters have to be empty where the ensemble is new (`ensemble.bootstrap`).
+    pub bootstrap: Bootstrap,
     /// Ticks that joining may take, at least 1 (`initLimit`).
     pub init_limit: u32,
     /// Ticks of silence between a leader and its followers, at least 1 (`syncLimit`).
@@ -195,6 +197,7 @@ pub fn resolve(given: &mut Given, my_id: MyId<'_>) -> Result<Option<Ensemble>, C
     let ensemble = Ensemble {
         me,
         configuration,
+        bootstrap: if given.text("ensemble.bootstrap")? == "majority" { Bootstrap::Majority } else { Bootstrap::All },
         init_limit,
         sync_limit,
         connect_limit,

@@ -347,6 +347,7 @@ pub const TABLE: &[Key] = &[
     ours("flush.batchBytes", Bytes(limits::BLOCK as i64, limits::BATCH_BYTES_DEFAULT as i64), "1048576"),
     ours("shards", Int(0, 1024), "0"),
     ours("sequencer.placement", Word(&["auto", "own", "shared"]), "auto"),
+    ours("ensemble.bootstrap", Word(&["all", "majority"]), "all"),
     ours("cores.pin", Word(&["auto", "yes", "no"]), "auto"),
     ours("spin.micros", Int(0, 1_000_000), "0"),
     ours("log.warnBytes", Bytes(0, i64::MAX), "8589934592"),

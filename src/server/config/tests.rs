@@ -147,6 +147,7 @@ fn every_working_key_has_its_effect() {
         "tcpKeepAlive",
         "fastleader.minNotificationInterval",
         "fastleader.maxNotificationInterval",
+        "ensemble.bootstrap",
     ];
     assert_eq!(rest, of_ensembles);
 }
