@@ -53,6 +53,9 @@ struct Shared {
     inbox: Mutex<Inbox>,
 }
 
+/// What is done with the end of a task.
+type Told = Box<dyn FnOnce(Ended) + Send>;
+
 #[derive(Default)]
 struct Inbox {
     rolled: Vec<Extent>,
@@ -60,7 +63,7 @@ struct Inbox {
     segments: Vec<Extent>,
     images: Vec<Zxid>,
     pins: Pins,
-    task: Option<(Task, Box<dyn FnOnce(Ended) + Send>)>,
+    task: Option<(Task, Told)>,
     is_stopping: bool,
 }
 

@@ -347,7 +347,9 @@ mod tests {
         loaded
     }
 
-    fn seen(tree: &crate::tree::tree::Tree) -> BTreeMap<String, (Option<Vec<u8>>, Vec<Acl>, Stored)> {
+    type Seen = BTreeMap<String, (Option<Vec<u8>>, Vec<Acl>, Stored)>;
+
+    fn seen(tree: &crate::tree::tree::Tree) -> Seen {
         let of =
             |record: &crate::tree::record::Record| (record.data().map(<[u8]>::to_vec), record.acl().to_vec(), record.stored());
         tree.view().records().map(|record| (record.path().to_owned(), of(record))).collect()

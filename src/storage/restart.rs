@@ -179,7 +179,7 @@ mod tests {
             let mut log = Appender::new(Position::new_log(start(1)), Zxid::ZERO);
             for zxid in 1..=old {
                 let mut payload = Vec::new();
-                put_record(&mut payload, &vec![1; 1]);
+                put_record(&mut payload, &[1; 1]);
                 let mut out = vec![0; BLOCK];
                 let contents = Contents { first: Zxid(zxid), last: Zxid(zxid), count: 1 };
                 let at = log.frame_into(contents, &[&payload], Zxid::ZERO, &mut out);

@@ -103,7 +103,7 @@ impl History {
             Some(end) if end.epoch() == record.zxid.epoch() => *end = record.zxid,
             _ => self.ends.push(record.zxid),
         }
-        if cfg!(mutant = "m07") && record.zxid.counter() % 7 == 0 {
+        if cfg!(mutant = "m07") && record.zxid.counter().is_multiple_of(7) {
             return;
         }
         self.bytes += record.blob.len();

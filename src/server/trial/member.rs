@@ -303,7 +303,7 @@ impl Story {
         Self { phases: Vec::new() }
     }
 
-    fn from_here(&mut self, allowed: Vec<Vec<Zxid>>, told: Zxid) {
+    fn starts_from_here(&mut self, allowed: Vec<Vec<Zxid>>, told: Zxid) {
         self.phases.push(Phase { from: journal::len(), allowed, told });
     }
 
@@ -455,24 +455,24 @@ fn a_log_cut_anywhere_is_found_longer_or_cut() {
         member.append_all(&run(1, 1..=21), 3, Zxid::ZERO);
         member.mark();
         let mut story = Story::new();
-        story.from_here(shorter(&member.all, to), Zxid::ZERO);
+        story.starts_from_here(shorter(&member.all, to), Zxid::ZERO);
         member.cut(if to == 0 { Zxid::ZERO } else { z(1, to as u32) });
-        story.from_here(vec![member.all.clone()], Zxid::ZERO);
+        story.starts_from_here(vec![member.all.clone()], Zxid::ZERO);
         member.mark();
         let before = member.all.clone();
         member.promise(2, 1);
         // What comes in the place of what went, and another process after it.
-        story.from_here(
+        story.starts_from_here(
             (0..4).map(|n| before.iter().copied().chain(run(2, 1..=8).into_iter().take(2 * n)).collect()).collect(),
             Zxid::ZERO,
         );
         member.append_all(&run(2, 1..=6), 2, Zxid::ZERO);
         member.mark();
-        story.from_here(vec![member.all.clone()], Zxid::ZERO);
+        story.starts_from_here(vec![member.all.clone()], Zxid::ZERO);
         let mut member = member.restart(2);
-        story.from_here((0..2).map(|n| before.iter().copied().chain(run(2, 1..=6 + n)).collect()).collect(), Zxid::ZERO);
+        story.starts_from_here((0..2).map(|n| before.iter().copied().chain(run(2, 1..=6 + n)).collect()).collect(), Zxid::ZERO);
         member.append(&run(2, 7..=7), z(2, 3));
-        story.from_here(vec![member.all.clone()], z(2, 3));
+        story.starts_from_here(vec![member.all.clone()], z(2, 3));
         story.explore(&format!("cut to {to}"), member);
     }
 }
@@ -489,15 +489,15 @@ fn a_log_cut_twice_and_again_after_a_start_is_found() {
     assert_eq!(member.all, run(1, 1..=7));
     let mut story = Story::new();
     // What is known of commits may go with the headers that said so; the image says it again.
-    story.from_here(shorter(&member.all, 6), Zxid::ZERO);
+    story.starts_from_here(shorter(&member.all, 6), Zxid::ZERO);
     member.cut(z(1, 6));
-    story.from_here(vec![member.all.clone()], Zxid::ZERO);
+    story.starts_from_here(vec![member.all.clone()], Zxid::ZERO);
     member.image(z(1, 6));
     let all = member.all.clone();
-    story.from_here((0..=3).map(|n| all.iter().copied().chain(run(1, 7..=6 + n)).collect()).collect(), z(1, 6));
+    story.starts_from_here((0..=3).map(|n| all.iter().copied().chain(run(1, 7..=6 + n)).collect()).collect(), z(1, 6));
     (7..=9).for_each(|n| member.append(&run(1, n..=n), z(1, 6)));
     member.cut(z(1, 6));
-    story.from_here(vec![member.all.clone()], z(1, 6));
+    story.starts_from_here(vec![member.all.clone()], z(1, 6));
     story.explore("cuts", member);
 }
 
@@ -520,20 +520,20 @@ fn a_state_put_in_force_is_there_with_its_tail_or_not_at_all() {
         let at = z(3, 9);
         let after: Vec<_> = state.iter().copied().chain(run(3, 10..=9 + tail)).collect();
         // With the image under its name and the old log there is the state, and none of the tail.
-        story.from_here(vec![before, state.clone(), after.clone()], told);
+        story.starts_from_here(vec![before, state.clone(), after.clone()], told);
         member.install(&state, at, &run(3, 10..=9 + tail));
         assert_eq!(member.all, after);
-        story.from_here(vec![after.clone()], at);
+        story.starts_from_here(vec![after.clone()], at);
         member.promise(3, 3);
         member.mark();
-        story.from_here((0..3).map(|n| after.iter().copied().chain(run(4, 1..=n)).collect()).collect(), at);
+        story.starts_from_here((0..3).map(|n| after.iter().copied().chain(run(4, 1..=n)).collect()).collect(), at);
         member.promise(4, 3);
         (1..=2).for_each(|n| member.append(&run(4, n..=n), at));
-        story.from_here(vec![member.all.clone()], at);
+        story.starts_from_here(vec![member.all.clone()], at);
         let mut member = member.restart(2);
-        story.from_here(shorter(&member.all, after.len()), at);
+        story.starts_from_here(shorter(&member.all, after.len()), at);
         member.cut(z(3, 9 + tail));
-        story.from_here(vec![after], at);
+        story.starts_from_here(vec![after], at);
         story.explore(&format!("state over {old}, tail {tail}"), member);
     }
 }
