@@ -25,6 +25,7 @@ pub struct PaperBytes {
     manifest: Option<Vec<u8>>,
     promise: Option<Vec<u8>>,
     watermark: Option<Vec<u8>>,
+    is_kept: bool,
 }
 
 impl PaperBytes {
@@ -40,13 +41,23 @@ impl PaperBytes {
                 Err(error) => Err(DiskError::new("read", &path)(error)),
             }
         };
-        Ok(Self { manifest: read(manifest::FORM)?, promise: read(promise::FORM)?, watermark: read(watermark::FORM)? })
+        let is_kept = match std::fs::read_dir(&state) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(DiskError::new("list", &state)(error)),
+        };
+        Ok(Self { manifest: read(manifest::FORM)?, promise: read(promise::FORM)?, watermark: read(watermark::FORM)?, is_kept })
     }
 
     /// As `papers::judge` takes them.
     #[must_use]
     pub fn files(&self) -> Files<'_> {
-        Files { manifest: self.manifest.as_deref(), promise: self.promise.as_deref(), watermark: self.watermark.as_deref() }
+        Files {
+            manifest: self.manifest.as_deref(),
+            promise: self.promise.as_deref(),
+            watermark: self.watermark.as_deref(),
+            is_kept: self.is_kept,
+        }
     }
 }
 

@@ -23,7 +23,6 @@ use crate::engine::message::Inward;
 use crate::engine::sequencer::{Ahead, Sequencer};
 use crate::ground::time::Now;
 use crate::storage::selection::Begin;
-use crate::zab::Role;
 
 /// Messages taken from one shard before the next is heard.
 const MESSAGES_A_TURN: usize = 64;
@@ -322,7 +321,7 @@ impl Loop {
     /// Tells that it has, once there is nothing left to be said to anybody.
     fn tell_left(&self, progress: bool) {
         let common = self.port.common();
-        if common.is_leaving() && !progress && !common.has_left() && self.engine.role() == Some(Role::Looking) {
+        if common.is_leaving() && !progress && !common.has_left() && self.engine.has_left() {
             common.left();
         }
     }

@@ -16,6 +16,8 @@ pub struct Files<'a> {
     pub promise: Option<&'a [u8]>,
     /// Bytes of the watermark.
     pub watermark: Option<&'a [u8]>,
+    /// Whether there is anything in their directory, which gets its name with all of them in it.
+    pub is_kept: bool,
 }
 
 /// Why papers must not be gone by. Nothing was changed.
@@ -143,7 +145,7 @@ impl Papers {
 
 /// Reads the papers of server `here`, or of whichever it is. `None` says that there are none at all: the directory is new, or of a release before them.
 pub fn judge(files: Files<'_>, here: Option<ServerId>) -> Result<Option<Papers>, PapersRefusal> {
-    if files.manifest.is_none() && files.promise.is_none() && files.watermark.is_none() {
+    if files.manifest.is_none() && files.promise.is_none() && files.watermark.is_none() && !files.is_kept {
         return Ok(None);
     }
     // As much as can be known for a message, before anything is judged.

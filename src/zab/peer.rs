@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::ground::ids::{ServerId, Zxid};
 use crate::ground::time::Millis;
 use crate::proto::packet::Packet;
-use crate::proto::vote::Vote;
+use crate::proto::vote::{Standing, Vote};
 
 use super::books::Books;
 use super::election::Election;
@@ -67,6 +67,8 @@ pub struct Peer {
     heard_epoch: u32,
     /// Leaders that could not be joined, one after the other.
     failures: u32,
+    /// It led when it was told to leave, and has not heard since that another leads.
+    wants_heir: bool,
     /// It has nothing, and asks whether that is as it should be.
     founding: Option<Founding>,
 }
@@ -99,6 +101,7 @@ impl Peer {
             is_restoring: false,
             heard_epoch: 0,
             failures: 0,
+            wants_heir: false,
             founding,
         };
         let mut out = vec![Out::Became(Role::Looking)];
@@ -153,6 +156,12 @@ impl Peer {
     #[must_use]
     pub const fn is_impaired(&self) -> bool {
         self.books.is_impaired()
+    }
+
+    /// It was told to leave, and leaves nobody behind who seeks a leader and could do with its vote.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.is_leaving && !self.wants_heir && self.role == Role::Looking
     }
 
     /// How many servers have a vote.
@@ -215,6 +224,7 @@ impl Peer {
                 self.judge(now, verdict, out);
             }
             (In::Notification { from, notification }, _) => {
+                self.wants_heir &= notification.standing != Standing::Leading;
                 if let Some(vote) = self.election.hear(now, from, &notification, out) {
                     self.elected(now, vote, out);
                 }
@@ -346,7 +356,10 @@ impl Peer {
     fn leave(&mut self, now: Millis, out: &mut Vec<Out>) -> Result<(), Why> {
         self.is_leaving = true;
         match &mut self.stand {
-            Stand::Leading(leading) if leading.served_epoch().is_some() => leading.leave(now),
+            Stand::Leading(leading) if leading.served_epoch().is_some() => {
+                self.wants_heir = true;
+                leading.leave(now);
+            }
             Stand::Leading(_) | Stand::Following(_) => return Err("the server stops"),
             Stand::Looking => {
                 self.election.leave();

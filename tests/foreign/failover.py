@@ -1,7 +1,7 @@
 """failover.py ROUNDS NAME=START,PIDFILE,PORT,PORT,PORT... : how long writes stand still when a leader is killed under load.
 
 START is a command that takes a server's number (1..N) and starts it again; PIDFILE names the file with its process number, {} standing for the
-server's. Ensembles take turns, round by round. Writers, each on a connection of its own, set a znode of their own one write after another; a prober tries the survivors over
+server's. Ensembles take turns, round by round. With SIGNAL=TERM it is told to stop, and makes way. Writers, each on a connection of its own, set a znode of their own one write after another; a prober tries the survivors over
 and over with new sessions, 10 ms apart, from the kill on. Told, in ms: from the kill to the first write done by the prober, and by any writer.
 Ends with a line of JSON. Raw protocol, nothing but Python's own library.
 """
@@ -137,7 +137,7 @@ class Ensemble:
         with open(self.pid_file.replace("{}", str(leader + 1))) as file:
             victim = int(file.read())
         killed = time.monotonic()
-        os.kill(victim, signal.SIGKILL)
+        os.kill(victim, getattr(signal, "SIG" + os.environ.get("SIGNAL", "KILL")))
         survivors = [port for i, port in enumerate(self.ports) if i != leader]
         at = 0
         while True:
@@ -158,6 +158,8 @@ class Ensemble:
         writers.stop()
         self.probed.append(round(probed * 1000, 1))
         self.written.append(round((min(after) - killed) * 1000, 1) if after else None)
+        while os.path.exists(f"/proc/{victim}"):
+            time.sleep(0.05)
         self.run(self.start, leader + 1)
         print(f"{self.name}: leader {leader + 1} killed: a new session wrote after {self.probed[-1]} ms, a writer after {self.written[-1]} ms", flush=True)
 

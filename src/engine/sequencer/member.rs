@@ -66,8 +66,6 @@ pub(super) struct Member {
     pub(super) visitors: BTreeSet<SessionId>,
     /// What cannot be gone on from.
     fault: Option<String>,
-    /// It was told that a tree differs from the leader's.
-    pub(super) is_digest_told: bool,
     /// What it has proposed, for admin words.
     sizes: ProposalSizes,
 }
@@ -169,7 +167,6 @@ impl Sequencer {
             is_read_only: false,
             visitors: BTreeSet::new(),
             fault: None,
-            is_digest_told: false,
             sizes: ProposalSizes::default(),
         });
         pending.into_iter().for_each(|record| member.pend(record));
@@ -510,6 +507,12 @@ impl Sequencer {
         let Some(member) = &mut self.member else { return };
         member.is_leaving = true;
         self.advance(In::Leave, now);
+    }
+
+    /// Whether it has left, and nobody waits for its vote any more.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.member.as_ref().is_some_and(|member| member.peer.has_left())
     }
 
     /// What it is in its ensemble; none for a server alone.

@@ -43,9 +43,11 @@ pub struct PeersConfig {
     pub leader_timeout: Duration,
     /// How long the first message of a connection of the election port may take (`quorumCnxnTimeoutMs`).
     pub greeting_timeout: Duration,
-    /// A connection whose other end has taken nothing for so long is given up (`TCP_USER_TIMEOUT`), so that the way is tried anew
-    /// rather than by the system's ever longer pauses.
+    /// A connection of the election port whose other end has acknowledged nothing for so long is given up (`TCP_USER_TIMEOUT`), so that
+    /// the way is tried anew rather than by the system's ever longer pauses.
     pub silence: Duration,
+    /// The same for links: as long as a leader and its learners bear each other's silence (`syncLimit` ticks).
+    pub link_silence: Duration,
     /// Largest data of a packet, bytes: twice `jute.maxbuffer`, as in a Java server.
     pub packet_max: usize,
     /// Bytes that may wait for one link; a learner that lags more is dropped.

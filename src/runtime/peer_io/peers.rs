@@ -179,7 +179,7 @@ impl Peers {
         self.next_link += 1;
         let link = Link(self.next_link);
         let token = usize::try_from(self.next_link).ok().and_then(|number| number.checked_add(BEYOND))?;
-        let manner = Manner { silence: self.config.silence, keepalive: false };
+        let manner = Manner { silence: self.config.link_silence, keepalive: false };
         let socket = Socket::new(stream, manner, self.poll.registry(), Token(token)).ok()?;
         let io = LinkIo::new(link, socket, side, self.config.packet_max, self.config.output_max);
         self.links.insert(link, io);

@@ -50,6 +50,7 @@ fn config(me: u8, servers: &[(u8, PeerAddress)]) -> PeersConfig {
         leader_timeout: Duration::from_secs(5),
         greeting_timeout: Duration::from_secs(10),
         silence: Duration::from_secs(5),
+        link_silence: Duration::from_secs(10),
         packet_max: 1 << 20,
         output_max: 8 << 20,
     }
@@ -487,10 +488,11 @@ fn a_state(size: usize, pause: Duration) {
     let mut heard = Vec::new();
     until(&mut [&mut one, &mut two], "what follows the state", |sides| {
         heard.append(&mut sides[0].events);
-        sides[1].take(|event| if let PeerEvent::In(In::StateSent { at, .. }) = event { Some(*at) } else { None }).map(|at| {
+        let sent = |event: &PeerEvent| if let PeerEvent::In(In::StateSent { at, .. }) = event { Some(*at) } else { None };
+        if let Some(at) = sides[1].take(sent) {
             assert_eq!(at, AT);
             sides[1].send(far, Packet::UpToDate);
-        });
+        }
         heard
             .iter()
             .any(|event| match event {

@@ -20,7 +20,7 @@ const FINALIZE_WAIT_MS: u64 = 200;
 /// A leader that is called is not waited for longer, whatever the limit: it is called again.
 const LEADER_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 
-/// Silence on a connection between servers for which it is not given up, however short a tick is.
+/// Silence on a connection between servers that is borne however short a tick is.
 const SILENCE_MIN: Duration = Duration::from_secs(1);
 
 /// Bytes that may wait for one learner.
@@ -121,6 +121,7 @@ impl Ensemble {
             leader_timeout: (tick * self.connect_limit).min(LEADER_TIMEOUT_MAX),
             greeting_timeout: Duration::from_millis(self.greeting_timeout_ms),
             silence: (2 * tick).max(SILENCE_MIN),
+            link_silence: (tick * self.sync_limit).max(SILENCE_MIN),
             packet_max: 2 * frame_max,
             output_max: OUTPUT_MAX,
         }

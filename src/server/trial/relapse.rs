@@ -107,3 +107,20 @@ fn a_log_that_begins_anew_leaves_no_gap_before_its_spares() {
     });
     assert!(outcomes.contains(&Outcome::Unwitnessed), "some are started from, and told: {outcomes:?}");
 }
+
+/// Once (cases 291354 and 299570) two papers were lost and the third had another name. The start took that for a directory without
+/// papers, and found out that it was none when it had made new ones and could not put them there.
+#[test]
+fn papers_of_which_one_has_another_name_are_missed() {
+    let outcomes = relapse(5826..5828, |world| {
+        let papers: Vec<_> = world.files.keys().filter(|name| name.starts_with("log/state/")).cloned().collect();
+        let hurt = |renamed: &String| {
+            let mut files = world.files.clone();
+            files.retain(|name, _| !papers.contains(name));
+            files.insert("log/state/stray".to_owned(), world.files[renamed].clone());
+            files
+        };
+        papers.iter().map(hurt).collect()
+    });
+    assert!(outcomes.len() == 18 && outcomes.iter().all(|outcome| *outcome == Outcome::Refused), "{outcomes:?}");
+}
