@@ -47,7 +47,7 @@ use crate::zab::Record;
 const SEGMENT: u64 = 5;
 
 /// Starts that are cut short, in each story.
-const CUT_SHORT: usize = 40;
+const CUT_SHORT: usize = 12;
 
 fn z(epoch: u32, counter: u32) -> Zxid {
     Zxid::new(epoch, counter)
@@ -449,7 +449,7 @@ fn shorter(all: &[Zxid], len: usize) -> Vec<Vec<Zxid>> {
 #[test]
 fn a_log_cut_anywhere_is_found_longer_or_cut() {
     // Batches of three in a segment of four blocks: 1 to 21.
-    for to in [0, 2, 3, 5, 9, 12, 13, 20] {
+    for to in [0, 2, 5, 12] {
         let mut member = Member::new();
         member.promise(1, 1);
         member.append_all(&run(1, 1..=21), 3, Zxid::ZERO);
