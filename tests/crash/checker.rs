@@ -118,6 +118,11 @@ impl Writer {
         self.pending.len()
     }
 
+    /// What was asked and not answered, in order.
+    pub const fn unanswered(&self) -> &VecDeque<Op> {
+        &self.pending
+    }
+
     /// Remembers an operation asked.
     pub fn submit(&mut self, op: Op) {
         self.hoped.imagine(&op);
