@@ -13,7 +13,7 @@ scripts/chaos.sh [--minutes N] [--rounds N] [--seed S] [--servers N] [--shards N
   --seed S       the same choices again: faults, lengths and operations, not the moments at which they meet
   --servers N    three (3), or five
   --shards N     the default, or 4
-  --faults N     at most so many faults a round (3)
+  --faults N     at most so many faults a round (2)
   --counters F   a file that all runs add to (target/chaos-counters)
 
 SERVER names the binary (target/release/ringkeeper). As root each server has a network of its own, and ways are cut as well;

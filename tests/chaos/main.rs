@@ -6,9 +6,10 @@
 //! what was acknowledged before it (V5), ephemeral znodes go with their sessions (V8), sequential names are unique and in order
 //! (V10), and all servers have the same (V11).
 //!
-//! `RINGKEEPER_CHAOS_ROUNDS` (2), `RINGKEEPER_CHAOS_MINUTES` (instead of rounds), `RINGKEEPER_CHAOS_SEED`, `RINGKEEPER_CHAOS_SERVERS`
-//! (3), `RINGKEEPER_CHAOS_SHARDS` (4, of the test with many shards), `RINGKEEPER_CHAOS_SERVER` (another binary), `RINGKEEPER_CHAOS_COUNTERS` (a file that all runs add to),
-//! `RINGKEEPER_CHAOS_FAULTS` (faults a round, at most), `RINGKEEPER_CHAOS_NO_NETS`: no networks even where they can be had (as root).
+//! `RINGKEEPER_CHAOS_ROUNDS` (2), `RINGKEEPER_CHAOS_MINUTES` (instead of rounds), `RINGKEEPER_CHAOS_SEED`,
+//! `RINGKEEPER_CHAOS_SERVERS` (3), `RINGKEEPER_CHAOS_SHARDS` (4, of the test with many shards), `RINGKEEPER_CHAOS_SERVER` (another
+//! binary), `RINGKEEPER_CHAOS_COUNTERS` (a file that all runs add to), `RINGKEEPER_CHAOS_FAULTS` (faults a round, at most: 2),
+//! `RINGKEEPER_CHAOS_NO_NETS`: no networks even where they can be had (as root).
 
 #[path = "../crash/checker.rs"]
 mod checker;
@@ -81,7 +82,7 @@ fn play(
     let began = Instant::now();
     let rounds = number("RINGKEEPER_CHAOS_ROUNDS").unwrap_or(2);
     let minutes = number("RINGKEEPER_CHAOS_MINUTES").map(|minutes| Duration::from_secs(60 * minutes));
-    let faults = number("RINGKEEPER_CHAOS_FAULTS").unwrap_or(3);
+    let faults = number("RINGKEEPER_CHAOS_FAULTS").unwrap_or(2);
     let binary = std::env::var("RINGKEEPER_CHAOS_SERVER").unwrap_or_else(|_| env!("CARGO_BIN_EXE_ringkeeper").to_owned());
     let mut game = Game::begin(directory, &binary, servers, shards, seed)?;
     let mut round = 0;

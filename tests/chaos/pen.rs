@@ -85,7 +85,7 @@ impl Pen {
                 Err(error) => return shared.accuse(self.who(&error)),
             }
         }
-        while self.client.is_some() && self.writer.pending() > 0 {
+        while self.client.is_some() && self.writer.unanswered().len() > 0 {
             if let Err(error) = self.hear(shared) {
                 return shared.accuse(self.who(&error));
             }
@@ -95,7 +95,7 @@ impl Pen {
     fn write(&mut self, shared: &Shared) -> Result<bool, String> {
         let Some(client) = &mut self.client else { return Ok(true) };
         let mut broken = None;
-        while self.writer.hoped.session.is_some() && self.writer.pending() < DEPTH {
+        while self.writer.hoped.session.is_some() && self.writer.unanswered().len() < DEPTH {
             let op = self.chooser.choose(&self.writer);
             let wire = Wire::new(self.writer.state.writer, &op);
             self.invoked.push_back(Invoked { at: shared.now(), after: shared.acked() });
@@ -130,7 +130,7 @@ impl Pen {
     fn take(&mut self, shared: &Shared, reply: &Reply) -> Result<(), String> {
         self.history.push(Event::Told { zxid: reply.zxid, result: reply.result.clone() });
         if let Err(refusal) = &reply.result
-            && [Code::SessionExpired, Code::SessionMoved, Code::ConnectionLoss].iter().any(|code| refusal.is(*code))
+            && [Code::SessionExpired, Code::SessionMoved].iter().any(|code| refusal.is(*code))
         {
             // It says what became of the session; of the operation it says that the answer never comes.
             self.lose(&ClientError::Refused(*refusal));
@@ -161,7 +161,7 @@ impl Pen {
 
     /// The connection is of no use any more.
     fn lose(&mut self, error: &ClientError) {
-        self.history.note(format!("loses server {}: {error}; {} unanswered", self.server + 1, self.writer.pending()));
+        self.history.note(format!("loses server {}: {error}; {} unanswered", self.server + 1, self.writer.unanswered().len()));
         if let Some(client) = self.client.take() {
             self.credentials = Some(client.abandon());
         }

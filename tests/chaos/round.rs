@@ -131,7 +131,7 @@ impl Game {
         let zxid = observers[0].last_zxid().0;
         let (mut happened, mut unanswered) = (0, 0);
         for (at, (pen, fate)) in self.pens.iter_mut().zip(&fates).enumerate() {
-            unanswered += pen.writer.pending();
+            unanswered += pen.writer.unanswered().len();
             happened += pen.judge(&self.shared, *fate, &early.writers[at], &late.writers[at], zxid)?;
         }
         let mut registry = self.shared.registry.lock().unwrap();

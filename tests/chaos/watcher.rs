@@ -48,9 +48,19 @@ pub struct Watcher {
 
 impl Watcher {
     pub const fn new(writers: usize, seed: u64, server: usize, history: History) -> Self {
-        let looks = VecDeque::new();
-        let (client, credentials, sights) = (None, None, Vec::new());
-        Self { history, random: Random(seed), writers, client, credentials, server, looks, shown: 0, sights, read: 0, synced: 0 }
+        Self {
+            history,
+            random: Random(seed),
+            writers,
+            client: None,
+            credentials: None,
+            server,
+            looks: VecDeque::new(),
+            shown: 0,
+            sights: Vec::new(),
+            read: 0,
+            synced: 0,
+        }
     }
 
     pub fn run(&mut self, shared: &Shared) {

@@ -114,10 +114,6 @@ impl Writer {
         self.hoped.session = Some(session);
     }
 
-    pub fn pending(&self) -> usize {
-        self.pending.len()
-    }
-
     /// What was asked and not answered, in order.
     pub const fn unanswered(&self) -> &VecDeque<Op> {
         &self.pending

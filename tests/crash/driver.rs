@@ -127,7 +127,7 @@ impl Pen {
 
     /// Fills the pipeline and sends.
     fn write(&mut self, depth: usize) -> Result<(), String> {
-        while self.writer.state.session.is_some() && self.writer.hoped.session.is_some() && self.writer.pending() < depth {
+        while self.writer.state.session.is_some() && self.writer.hoped.session.is_some() && self.writer.unanswered().len() < depth {
             let op = self.chooser.choose(&self.writer);
             let wire = Wire::new(self.writer.state.writer, &op);
             let line = self.line.as_mut().expect("a writer with a session has a connection");
@@ -181,7 +181,7 @@ impl Driver {
                             "the server hung up, {:?} after it was last heard, session {:x?}, {} unanswered",
                             pen.heard.elapsed(),
                             state.session,
-                            pen.writer.pending()
+                            pen.writer.unanswered().len()
                         )));
                     }
                     pen.line = None;

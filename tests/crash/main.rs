@@ -90,7 +90,7 @@ fn play(name: &str, directory: &std::path::Path, shards: Option<usize>, seed: u6
         let early = observe(&mut observer)?;
         let late = until_expired(&mut observer, &mut driver, &fates, &early)?;
         let mut happened = 0;
-        let unanswered: usize = driver.pens.iter().map(|pen| pen.writer.pending()).sum();
+        let unanswered: usize = driver.pens.iter().map(|pen| pen.writer.unanswered().len()).sum();
         for (at, fate) in fates.iter().enumerate() {
             let writer = &mut driver.pens[at].writer;
             happened += writer.judge(&mut driver.registry, *fate, &early.writers[at], &late.writers[at])?;
