@@ -127,7 +127,8 @@ impl Pen {
 
     /// Fills the pipeline and sends.
     fn write(&mut self, depth: usize) -> Result<(), String> {
-        while self.writer.state.session.is_some() && self.writer.hoped.session.is_some() && self.writer.unanswered().len() < depth {
+        while self.writer.state.session.is_some() && self.writer.hoped.session.is_some() && self.writer.unanswered().len() < depth
+        {
             let op = self.chooser.choose(&self.writer);
             let wire = Wire::new(self.writer.state.writer, &op);
             let line = self.line.as_mut().expect("a writer with a session has a connection");
