@@ -8,7 +8,7 @@ use ringkeeper::client::blocking::{Client, ClientError};
 use ringkeeper::client::session::Credentials;
 use ringkeeper::proto::opcode;
 
-use super::checker::{Fate, Writer};
+use super::checker::{Fate, Writer, explain};
 use super::chooser::Chooser;
 use super::history::{Event, History};
 use super::model::{Observed, Op, State, Wire};
@@ -232,11 +232,16 @@ impl Pen {
     pub fn judge(&mut self, shared: &Shared, fate: Fate, early: &Observed, late: &Observed, zxid: u64) -> Result<usize, String> {
         let (mut state, pending) = (self.writer.state.clone(), self.writer.unanswered().clone());
         let happened = self.writer.judge(&mut shared.registry.lock().unwrap(), fate, early, late)?;
-        let mut states = Vec::new();
-        for op in pending.iter().take(happened) {
+        // Of what was done to ephemeral znodes that are gone nothing is left to tell: more may have happened than had to.
+        let (mut states, mut possible) = (Vec::new(), happened);
+        for (at, op) in pending.iter().enumerate() {
             state.imagine(op);
             states.push(state.clone());
+            if at >= happened && explain(&state, fate, early, late).is_ok() {
+                possible = at + 1;
+            }
         }
+        states.truncate(possible);
         states.push(self.writer.state.clone());
         self.history.note(format!("{fate:?}: {happened} of {} unanswered had happened by {zxid:#x}", pending.len()));
         self.trail.unsure(zxid, states);

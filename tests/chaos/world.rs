@@ -107,6 +107,12 @@ impl World {
         if is_dead { None } else { Pid::from_raw(pid) }
     }
 
+    /// The process is not only dead: cluster.sh takes one that nobody has waited for as alive.
+    fn is_gone(&self, k: usize) -> bool {
+        let pid = fs::read_to_string(self.home(k).join("pid")).unwrap_or_default();
+        pid.trim().is_empty() || !Path::new("/proc").join(pid.trim()).exists()
+    }
+
     pub fn signal(&self, all: &[usize], signal: Signal) {
         let pids: Vec<_> = all.iter().filter_map(|k| self.pid(*k)).collect();
         for pid in pids {
@@ -118,7 +124,7 @@ impl World {
     pub fn kill(&mut self, all: &[usize]) {
         self.down.extend(all);
         self.signal(all, Signal::KILL);
-        while all.iter().any(|k| self.pid(*k).is_some()) {
+        while !all.iter().all(|k| self.is_gone(*k)) {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -128,7 +134,7 @@ impl World {
         self.down.insert(k);
         self.signal(&[k], Signal::TERM);
         let until = Instant::now() + PATIENCE;
-        while self.pid(k).is_some() {
+        while !self.is_gone(k) {
             if Instant::now() > until {
                 return Err(format!("server {k} does not end when told to"));
             }
