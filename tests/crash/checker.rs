@@ -114,8 +114,9 @@ impl Writer {
         self.hoped.session = Some(session);
     }
 
-    pub fn pending(&self) -> usize {
-        self.pending.len()
+    /// What was asked and not answered, in order.
+    pub const fn unanswered(&self) -> &VecDeque<Op> {
+        &self.pending
     }
 
     /// Remembers an operation asked.
@@ -199,7 +200,7 @@ impl Writer {
 }
 
 /// Whether the state, after the session's fate, is what both readings saw.
-fn explain(state: &State, fate: Fate, early: &Observed, late: &Observed) -> Result<State, String> {
+pub fn explain(state: &State, fate: Fate, early: &Observed, late: &Observed) -> Result<State, String> {
     let mut state = state.clone();
     match (fate, state.session) {
         (Fate::Reattached, None) => return Err("the session is closed and was taken back".into()),

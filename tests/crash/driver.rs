@@ -10,7 +10,8 @@ use ringkeeper::proto::opcode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::checker::{Fate, Registry, Writer};
-use super::model::{Op, SHARED, Wire};
+use super::chooser::Chooser;
+use super::model::Wire;
 
 /// Session timeout of writers that come back after the crash, ms.
 const LASTING: i32 = 10_000;
@@ -21,24 +22,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Answers without which a round proves nothing.
 const ENOUGH: u64 = 1000;
-
-/// splitmix64.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// 0 to `n` - 1.
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-}
 
 /// A connection.
 struct Line {
@@ -91,19 +74,18 @@ impl Line {
 /// One writer with its connection.
 pub struct Pen {
     pub writer: Writer,
-    random: Random,
+    chooser: Chooser,
     line: Option<Line>,
     credentials: Option<Credentials>,
     lasting: bool,
     closing: bool,
-    serial: u64,
     heard: Instant,
 }
 
 impl Pen {
     pub fn new(writer: Writer, seed: u64) -> Self {
-        let random = Random(seed);
-        Self { writer, random, line: None, credentials: None, lasting: true, closing: false, serial: 1, heard: Instant::now() }
+        let chooser = Chooser::new(seed);
+        Self { writer, chooser, line: None, credentials: None, lasting: true, closing: false, heard: Instant::now() }
     }
 
     fn who(&self, error: &str) -> String {
@@ -112,7 +94,7 @@ impl Pen {
 
     /// Asks for a new session.
     fn open(&mut self, server: SocketAddr) -> Result<(), String> {
-        self.lasting = self.random.below(4) > 0;
+        self.lasting = self.chooser.random.below(4) > 0;
         self.closing = false;
         self.credentials = None;
         let line = Line::open(server, Credentials::new(if self.lasting { LASTING } else { FLEETING }))?;
@@ -145,8 +127,9 @@ impl Pen {
 
     /// Fills the pipeline and sends.
     fn write(&mut self, depth: usize) -> Result<(), String> {
-        while self.writer.state.session.is_some() && self.writer.hoped.session.is_some() && self.writer.pending() < depth {
-            let op = self.choose();
+        while self.writer.state.session.is_some() && self.writer.hoped.session.is_some() && self.writer.unanswered().len() < depth
+        {
+            let op = self.chooser.choose(&self.writer);
             let wire = Wire::new(self.writer.state.writer, &op);
             let line = self.line.as_mut().expect("a writer with a session has a connection");
             wire.ask(&op, |ask| line.session.submit(ask));
@@ -155,54 +138,6 @@ impl Pen {
         match &mut self.line {
             Some(line) => line.push().map_err(|e| format!("writer {}: {e}", self.writer.state.writer)),
             None => Ok(()),
-        }
-    }
-
-    fn choose(&mut self) -> Op {
-        match self.random.below(1000) {
-            0..4 => Op::Close,
-            4..150 => Op::Multi((0..2 + self.random.below(4)).map(|_| self.choose_member()).collect()),
-            _ => loop {
-                // A check alone is not an operation.
-                let op = self.choose_member();
-                if !matches!(op, Op::Check { .. }) {
-                    break op;
-                }
-            },
-        }
-    }
-
-    fn choose_member(&mut self) -> Op {
-        self.serial += 1;
-        let serial = self.serial;
-        let ephemeral = self.random.below(3) == 0;
-        let name = if ephemeral { format!("e{}", self.random.below(4)) } else { format!("p{}", self.random.below(8)) };
-        let right = self.writer.hoped.nodes.get(&name).map_or(0, |node| node.version);
-        let version = match self.random.below(5) {
-            0 => -1,
-            1 => right + 1,
-            _ => right,
-        };
-        match self.random.below(100) {
-            0..40 => Op::Set { name, version, serial },
-            40..58 => Op::Create { name, ephemeral, serial },
-            58..62 => Op::Create { name: format!("e{}/c", self.random.below(4)), ephemeral, serial },
-            62..75 => Op::Delete { name, version },
-            75..80 => Op::Check { name, version },
-            80..92 if self.writer.hoped.items.len() < 8 => {
-                Op::Sequence { parent: self.random.below(SHARED as u64) as usize, ephemeral, serial }
-            }
-            _ => {
-                // Only what an acknowledgement has told the name of can be deleted; it may be on its way out already.
-                let known =
-                    self.writer.state.items.iter().filter_map(|(serial, item)| Some((*serial, item.parent, item.name.clone()?)));
-                let known: Vec<_> = known.collect();
-                if known.is_empty() {
-                    return Op::Set { name, version, serial };
-                }
-                let (serial, parent, name) = known[self.random.below(known.len() as u64) as usize].clone();
-                Op::Unsequence { parent, name, serial }
-            }
         }
     }
 }
@@ -247,7 +182,7 @@ impl Driver {
                             "the server hung up, {:?} after it was last heard, session {:x?}, {} unanswered",
                             pen.heard.elapsed(),
                             state.session,
-                            pen.writer.pending()
+                            pen.writer.unanswered().len()
                         )));
                     }
                     pen.line = None;

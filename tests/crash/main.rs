@@ -6,20 +6,22 @@
 //! with many shards), `RINGKEEPER_CRASH_SEED`, `RINGKEEPER_CRASH_COMMAND` (another server, as `server.rs` says).
 
 mod checker;
+mod chooser;
 mod driver;
 mod model;
+mod reading;
 mod server;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use checker::{Fate, Writer};
-use driver::{Driver, FLEETING, Pen, Random};
-use model::{Observed, SHARED, State};
-use ringkeeper::client::answer::Body;
-use ringkeeper::client::ask::{Ask, CreateMode};
-use ringkeeper::client::blocking::{Client, ClientError};
-use ringkeeper::proto::stat::Stat;
+use chooser::Random;
+use driver::{Driver, FLEETING, Pen};
+use model::{SHARED, State};
+use reading::Reading;
+use ringkeeper::client::ask::CreateMode;
+use ringkeeper::client::blocking::Client;
 use server::{Server, TICK};
 
 const WRITERS: usize = 64;
@@ -88,7 +90,7 @@ fn play(name: &str, directory: &std::path::Path, shards: Option<usize>, seed: u6
         let early = observe(&mut observer)?;
         let late = until_expired(&mut observer, &mut driver, &fates, &early)?;
         let mut happened = 0;
-        let unanswered: usize = driver.pens.iter().map(|pen| pen.writer.pending()).sum();
+        let unanswered: usize = driver.pens.iter().map(|pen| pen.writer.unanswered().len()).sum();
         for (at, fate) in fates.iter().enumerate() {
             let writer = &mut driver.pens[at].writer;
             happened += writer.judge(&mut driver.registry, *fate, &early.writers[at], &late.writers[at])?;
@@ -133,76 +135,26 @@ fn furnish(observer: &mut Client, random: &mut Random) -> Result<Vec<Pen>, Strin
     Ok(pens)
 }
 
-/// Everything under /crash.
-struct Reading {
-    writers: Vec<Observed>,
-    /// Stat and number of children of each shared directory.
-    shared: Vec<(Stat, usize)>,
-}
-
 fn observe(observer: &mut Client) -> Result<Reading, String> {
-    let say = |e: ClientError| format!("observing: {e}");
-    let mut reading = Reading { writers: vec![Observed::default(); WRITERS], shared: Vec::new() };
-    let (names, _) = observer.children("/crash", false).map_err(say)?;
-    if names.len() != WRITERS + SHARED {
-        return Err(format!("/crash has the children {names:?}"));
-    }
-    let directories = (0..WRITERS).map(model::directory).chain((0..SHARED).map(model::shared));
-    for (at, directory) in directories.enumerate() {
-        let (names, stat) = observer.children(&directory, false).map_err(say)?;
-        for name in &names {
-            observer.submit(&Ask::GetData { path: &format!("{directory}/{name}"), watch: false }).map_err(say)?;
-        }
-        if at < WRITERS {
-            reading.writers[at].directory = stat;
-        } else {
-            reading.shared.push((stat, names.len()));
-        }
-        for name in names {
-            let reply = observer.next_reply().map_err(say)?;
-            let Ok(Body::Data(data, stat)) = reply.result else {
-                // Between the list and the reading a session may have expired.
-                if reply.result.is_err_and(|refusal| refusal.0 == -101) {
-                    continue;
-                }
-                return Err(format!("reading {directory}/{name}: no data"));
-            };
-            let data = data.unwrap_or_default();
-            if at < WRITERS {
-                reading.writers[at].nodes.insert(name, (data, stat));
-            } else {
-                let author = model::author(&data).filter(|(writer, _)| *writer < WRITERS);
-                let (writer, serial) = author.ok_or_else(|| format!("{directory}/{name} was written by nobody"))?;
-                let item = (at - WRITERS, name.clone(), stat);
-                if let Some((_, other, _)) = reading.writers[writer].items.insert(serial, item) {
-                    return Err(format!("writer {writer}'s create {serial} has made both {other} and {name}"));
-                }
-            }
-        }
-    }
-    Ok(reading)
+    reading::check_root(observer, WRITERS).map_err(|e| e.to_string())?;
+    Reading::take(observer, 0..WRITERS).map_err(|e| e.to_string())
 }
 
 /// Reads again once the sessions that nobody came back for have taken their ephemeral znodes with them.
 fn until_expired(observer: &mut Client, driver: &mut Driver, fates: &[Fate], early: &Reading) -> Result<Reading, String> {
-    let owners = |reading: &Reading| -> BTreeSet<i64> {
-        let nodes = reading.writers.iter().flat_map(|w| w.nodes.values().map(|(_, stat)| stat.ephemeral_owner));
-        let items = reading.writers.iter().flat_map(|w| w.items.values().map(|(_, _, stat)| stat.ephemeral_owner));
-        nodes.chain(items).filter(|owner| *owner != 0).collect()
-    };
     let living: BTreeSet<i64> = (driver.pens.iter().zip(fates))
         .filter(|(_, fate)| **fate == Fate::Reattached)
         .filter_map(|(pen, _)| pen.writer.state.session)
         .collect();
     let deadline = Instant::now() + Duration::from_millis(FLEETING as u64 + 2 * TICK) + SLACK;
-    let mut leaving = owners(early);
+    let mut leaving = early.owners();
     leaving.retain(|owner| !living.contains(owner));
     while !leaving.is_empty() {
         if Instant::now() > deadline {
             return Err(format!("ephemeral znodes of expired or closed sessions are still there: {leaving:x?}"));
         }
         driver.idle(Duration::from_millis(300))?;
-        leaving = owners(&observe(observer)?);
+        leaving = observe(observer)?.owners();
         leaving.retain(|owner| !living.contains(owner));
     }
     // Two readings that agree in nothing but their place would not be told from one taken in the middle of an expiry.

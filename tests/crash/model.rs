@@ -40,6 +40,10 @@ pub enum Op {
         name: String,
         version: i32,
     },
+    /// Its data. Not in a multi.
+    Read {
+        name: String,
+    },
     /// A sequential znode under a shared directory.
     Sequence {
         parent: usize,
@@ -122,7 +126,7 @@ pub struct State {
 }
 
 /// What somebody has read of a writer's part of the tree.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Observed {
     pub directory: Stat,
     pub nodes: BTreeMap<String, (Vec<u8>, Stat)>,
@@ -260,6 +264,14 @@ impl State {
                     self.pzxid = zxid;
                 }
             }
+            Op::Read { name } => {
+                let Some(node) = self.nodes.get(name) else { return Ok(Err(NO_NODE)) };
+                match told {
+                    None => {}
+                    Some(Body::Data(data, stat)) => node.compare(writer, stat, Some(data.as_deref().unwrap_or_default()))?,
+                    Some(told) => return wrong(told),
+                }
+            }
             Op::Sequence { parent, ephemeral, serial } => {
                 let owner = if *ephemeral { self.session.unwrap_or(0) } else { 0 };
                 let mut item = Item { parent: *parent, name: None, owner, czxid: zxid };
@@ -360,7 +372,8 @@ impl State {
 }
 
 impl Node {
-    fn compare(&self, writer: usize, stat: &Stat, read: Option<&[u8]>) -> Result<(), String> {
+    /// Whether this is what was read, its data among it where they were.
+    pub fn compare(&self, writer: usize, stat: &Stat, read: Option<&[u8]>) -> Result<(), String> {
         let want = data(writer, self.serial);
         let same = stat.version == self.version
             && stat.ephemeral_owner == self.owner
@@ -405,7 +418,7 @@ impl Wire {
         let in_directory = |name: &str| format!("{}/{name}", directory(writer));
         let (path, data, members) = match op {
             Op::Create { name, serial, .. } | Op::Set { name, serial, .. } => (in_directory(name), data(writer, *serial), vec![]),
-            Op::Delete { name, .. } | Op::Check { name, .. } => (in_directory(name), vec![], vec![]),
+            Op::Delete { name, .. } | Op::Check { name, .. } | Op::Read { name } => (in_directory(name), vec![], vec![]),
             Op::Sequence { parent, serial, .. } => (format!("{}/q-", shared(*parent)), data(writer, *serial), vec![]),
             Op::Unsequence { parent, name, .. } => (format!("{}/{name}", shared(*parent)), vec![], vec![]),
             Op::Multi(members) => (String::new(), vec![], members.iter().map(|m| Self::new(writer, m)).collect()),
@@ -433,6 +446,7 @@ impl Wire {
             Op::Sequence { .. } => create(CreateMode::PersistentSequential),
             Op::Set { version, .. } => Ask::SetData { path, data, version },
             Op::Delete { version, .. } => Ask::Delete { path, version },
+            Op::Read { .. } => Ask::GetData { path, watch: false },
             Op::Check { version, .. } => Ask::Check { path, version },
             Op::Unsequence { .. } => Ask::Delete { path, version: -1 },
             Op::Close => Ask::Close,
