@@ -85,7 +85,7 @@ impl Pen {
                 Err(error) => return shared.accuse(self.who(&error)),
             }
         }
-        while self.client.is_some() && self.writer.unanswered().len() > 0 {
+        while self.client.is_some() && !self.writer.unanswered().is_empty() {
             if let Err(error) = self.hear(shared) {
                 return shared.accuse(self.who(&error));
             }
