@@ -96,6 +96,7 @@ impl World {
             tick_ms: 2000,
             auth: AuthConfig::default(),
             refuses_sasl: false,
+            is_member: false,
             words: Arc::new(Mute),
         };
         let mut shard = Shard::new(config, restored.ledger.tree().view().clone(), restored.last, SEEDS, NOW);

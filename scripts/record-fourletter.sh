@@ -120,3 +120,14 @@ for word in dump cons; do ask "$word" > "$OUT/netty-$word.txt"; done
 
 "$PEER" start admin 1 "$BASE" clientPortAddress=::
 ask cons ::1 > "$OUT/ipv6-cons.txt"
+"$PEER" stop admin
+
+# leader-* and follower-* are two of an ensemble of four that nobody has used.
+"$PEER" start admin 4 "$BASE"
+for k in 1 2 3 4; do
+  PORT=$((BASE + k))
+  role=$(ask srvr | sed -n 's/^Mode: //p')
+  [ "$role" = leader ] || [ "$k" -lt 3 ] || continue
+  for word in srvr mntr conf; do ask "$word" | sed "s|$ROOT|/var/lib/zookeeper|g" > "$OUT/$role-$word.txt"; done
+done
+rm -f "$OUT/leader-conf.txt"

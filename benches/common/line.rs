@@ -101,7 +101,7 @@ impl Line {
             self.frame.resize(len, 0);
         }
         let placement = self.sequencer.frame(&mut self.frame[..len]);
-        self.sequencer.flushed(placement.sequence);
+        self.sequencer.flushed(placement.sequence, NOW);
         let batch = self.sequencer.outward().find_map(|(_, message)| match message {
             Outward::Batch(batch) => Some(batch),
             _ => None,

@@ -16,8 +16,12 @@ Serves ZooKeeper clients until it is stopped by SIGTERM or SIGINT.
 
 With CONFIG it reads a ZooKeeper zoo.cfg as it is. Keys that mean nothing here, or not yet, are
 accepted with a line that says so; keys that ask for protection which is not there yet (TLS only,
-SASL, forced authentication), and several servers, are refused. Without CONFIG it listens on
-127.0.0.1:2181 and keeps its data in ./ringkeeper-data, which it makes.
+SASL, forced authentication) are refused. Without CONFIG it listens on 127.0.0.1:2181 and keeps its
+data in ./ringkeeper-data, which it makes.
+
+With several server.N lines it is a member of an ensemble, which one the file myid in dataDir says.
+It listens at once and serves as soon as it leads or follows a leader; a line on standard error
+tells of each change of its role.
 
 What counts: a flag before a key of the file, a key of the file before -D.";
 
@@ -25,6 +29,7 @@ const AFTER: &str = "\
 Examples:
   ringkeeper serve                                       try it: 127.0.0.1:2181, data in ./ringkeeper-data
   ringkeeper serve /etc/zookeeper/zoo.cfg                in the place of a ZooKeeper server that runs alone
+  ringkeeper serve /etc/zookeeper/zoo.cfg                as a member of its ensemble, where it lists several servers
   ringkeeper serve zoo.cfg --check --strict              is the file good, and what is in effect?
   ringkeeper serve --listen '[::]:2181' --data-dir /srv/ringkeeper
   ringkeeper serve zoo.cfg -Djute.maxbuffer=4194304 -Dringkeeper.flush.method=fdatasync

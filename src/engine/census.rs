@@ -79,7 +79,7 @@ impl Word {
     /// Whether it is answered from what every shard knows by itself.
     #[must_use]
     pub const fn is_local(self) -> bool {
-        matches!(self, Self::Ruok | Self::Conf | Self::Isro | Self::Envi)
+        matches!(self, Self::Ruok | Self::Conf | Self::Envi)
     }
 }
 
@@ -247,6 +247,8 @@ pub struct LedgerCensus {
 pub struct Standing {
     /// What it is.
     pub role: Role,
+    /// It serves reads alone, as it knows of no leader.
+    pub is_read_only: bool,
     /// It may have forgotten something that it acknowledged, and has no vote until it has learnt it again.
     pub is_impaired: bool,
     /// The newest epoch promised, and the newest joined.
@@ -257,6 +259,35 @@ pub struct Standing {
     pub learners: Vec<Learner>,
     /// Servers with a vote.
     pub voters: usize,
+    /// Sizes of the transactions that it has proposed.
+    pub proposals: ProposalSizes,
+}
+
+/// Sizes of a leader's proposals, bytes; -1 before the first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProposalSizes {
+    /// Of the last one.
+    pub last: i64,
+    /// Of the smallest.
+    pub min: i64,
+    /// Of the largest.
+    pub max: i64,
+}
+
+impl Default for ProposalSizes {
+    fn default() -> Self {
+        Self { last: -1, min: -1, max: -1 }
+    }
+}
+
+impl ProposalSizes {
+    /// Counts one.
+    pub fn note(&mut self, bytes: usize) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.last = bytes;
+        self.min = if self.min < 0 { bytes } else { self.min.min(bytes) };
+        self.max = self.max.max(bytes);
+    }
 }
 
 /// What the archivist tells of its images. Figures of an image are those of the newest one.

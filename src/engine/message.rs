@@ -121,6 +121,8 @@ pub enum Outward {
 pub enum Doors {
     /// Every connection is closed, and none comes to a session: this server knows of no leader.
     Shut,
+    /// Clients that say that they may be served so read what this server last knew, which may be old: it knows of no leader.
+    ReadOnly,
     /// Clients are served.
     Open,
 }

@@ -5,6 +5,7 @@
 
 mod archive;
 mod ask;
+mod ensemble;
 mod hostile;
 mod limits;
 mod log;
@@ -56,6 +57,8 @@ struct Setup {
     /// Size of a log segment, bytes.
     segment: u64,
     frame_max: usize,
+    is_member: bool,
+    server: u8,
 }
 
 impl Setup {
@@ -69,6 +72,8 @@ impl Setup {
             ring: 1024,
             segment: 8 << 20,
             frame_max: crate::ground::limits::FRAME_MAX_DEFAULT,
+            is_member: false,
+            server: 1,
         }
     }
 }
@@ -143,7 +148,7 @@ impl Rig {
         let (restored, position) = log.recover(&setup, now);
         let last = restored.last;
         let view = restored.ledger.tree().view().clone();
-        let ids = Ids::starting(now.wall.0.unsigned_abs(), ServerId(1));
+        let ids = Ids::starting(now.wall.0.unsigned_abs(), ServerId(setup.server));
         let shards = u16::try_from(setup.shards).unwrap();
         let base = log.image_zxid();
         let sequencer = Sequencer::new(restored, ids, Appender::new(position, base), setup.flush, shards, now);
@@ -158,7 +163,7 @@ impl Rig {
                     tick_ms: TICK_MS,
                     auth: setup.auth.clone(),
                     refuses_sasl: false,
-                    is_member: false,
+                    is_member: setup.is_member,
                     words: Arc::new(Spoken),
                 };
                 End {

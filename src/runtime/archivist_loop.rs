@@ -3,6 +3,7 @@
 //! The sequencer hands every batch over without waiting: a push to a queue without an end, and a wake-up where the thread
 //! sleeps. What the queue pins is counted, and an image for which too much waits is given up.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -16,9 +17,10 @@ use super::keeper::Keeper;
 use crate::engine::archivist::{Archivist, Wrote};
 use crate::engine::census::ArchiveCensus;
 use crate::engine::message::Batch;
-use crate::ground::ids::Zxid;
+use crate::ground::ids::{SessionId, Zxid};
 use crate::ground::limits::ARCHIVIST_BYTES_MAX;
 use crate::tree::change::Step;
+use crate::tree::view::View;
 
 /// Between two looks at the queue while batches come: the sequencer need not wake the thread for each.
 const LOOK: Duration = Duration::from_millis(50);
@@ -42,6 +44,19 @@ const STEP_BYTES: usize = size_of::<Step>() + 512;
 enum Fed {
     Batch(Arc<Batch>),
     Order,
+    First,
+    Anew,
+    Reset(Box<Whole>),
+}
+
+/// A whole state that takes the place of another, and of which there is an image.
+pub struct Whole {
+    /// The tree.
+    pub view: View,
+    /// Sessions with the timeouts of their createSession transactions, ms.
+    pub sessions: BTreeMap<SessionId, i32>,
+    /// The last transaction in both.
+    pub zxid: Zxid,
 }
 
 /// What both ends know.
@@ -68,6 +83,7 @@ impl Shared {
 }
 
 /// The sequencer's end.
+#[derive(Clone)]
 pub struct ArchivistFeed {
     queue: Sender<Fed>,
     shared: Arc<Shared>,
@@ -83,6 +99,21 @@ impl ArchivistFeed {
     /// An image is wanted of all that was fed so far.
     pub fn order(&self) {
         self.send(Fed::Order);
+    }
+
+    /// An image is wanted of all that was fed so far, if there is none at all.
+    pub fn order_first(&self) {
+        self.send(Fed::First);
+    }
+
+    /// An image is wanted in any case: one that was there is damaged.
+    pub fn order_anew(&self) {
+        self.send(Fed::Anew);
+    }
+
+    /// The whole state was replaced. Batches fed from now on follow this one.
+    pub fn reset(&self, whole: Whole) {
+        self.send(Fed::Reset(Box::new(whole)));
     }
 
     fn send(&self, fed: Fed) {
@@ -204,6 +235,21 @@ impl Work {
                 Fed::Order => {
                     self.engine.order();
                     break;
+                }
+                Fed::First => {
+                    if self.engine.census().archived == Zxid::ZERO {
+                        self.engine.order();
+                        break;
+                    }
+                }
+                Fed::Anew => {
+                    self.engine.order_anew();
+                    break;
+                }
+                Fed::Reset(whole) => {
+                    let Whole { view, sessions, zxid } = *whole;
+                    self.engine.reset(view, sessions, zxid);
+                    self.tell();
                 }
             }
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::engine::shard::Shard;
@@ -19,6 +20,9 @@ const WRITERS_A_TURN: usize = 16;
 
 /// No socket has this slot.
 const WAKER: Token = Token(usize::MAX);
+
+/// Nor this one: the set of the other servers' sockets.
+const PEERS: Token = Token(usize::MAX - 1);
 
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 1024;
@@ -53,6 +57,8 @@ pub struct ConnIo {
     closed: Vec<SocketAddr>,
     /// The moment before which a nap began that has ended with news, microseconds; then the kernel need not be asked again.
     napped_from: Option<u64>,
+    /// The other servers' sockets have news.
+    has_peer_news: bool,
     /// Of those in `ready`, from its front, the ones that were there when the round began.
     round_left: usize,
     round_began: u64,
@@ -72,6 +78,7 @@ impl ConnIo {
             writable: Vec::new(),
             closed: Vec::new(),
             napped_from: None,
+            has_peer_news: false,
             round_left: 0,
             round_began: 0,
             heard_up_to: 0,
@@ -160,6 +167,17 @@ impl ConnIo {
         self.heard_up_to
     }
 
+    /// From now on the set of the other servers' sockets is part of this one; it stays open for as long as this one is used.
+    pub fn watch(&self, peers: RawFd) -> io::Result<()> {
+        self.poll.registry().register(&mut SourceFd(&peers), PEERS, Interest::READABLE)
+    }
+
+    /// Whether the other servers' sockets have had news since this was last asked.
+    #[must_use]
+    pub const fn take_peer_news(&mut self) -> bool {
+        std::mem::replace(&mut self.has_peer_news, false)
+    }
+
     /// What ends a nap from without.
     pub fn waker(&self) -> io::Result<mio::Waker> {
         mio::Waker::new(self.poll.registry(), WAKER)
@@ -179,6 +197,7 @@ impl ConnIo {
             panic!("epoll failed: {error}");
         }
         for event in &self.events {
+            self.has_peer_news |= event.token() == PEERS;
             let Some(Some(socket)) = self.sockets.get_mut(event.token().0) else { continue };
             if has_input(event) {
                 socket.is_readable = true;

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -199,6 +200,10 @@ pub struct Mates {
     pub has_sequencer: bool,
     /// Whether that loop awaits messages only, so that the executor may nap.
     pub sequencer_rests: Cell<bool>,
+    /// Whether a shard's loop lives here.
+    pub has_shard: bool,
+    /// The descriptor of the other servers' sockets. The shard's loop has it in its own set, and rings the sequencer's bell for it.
+    pub peers: Cell<Option<RawFd>>,
 }
 
 impl Mates {

@@ -45,9 +45,12 @@ pub struct Holdings {
 const PIECE: u64 = 4 << 20;
 
 impl Holdings {
-    /// Writes down that everything in the log up to `durable` is durable, and the epochs that this takes.
+    /// Writes down that everything in the log up to `durable` is durable, and the epochs that this takes where the server is alone: those of
+    /// an ensemble are promised by its members.
     pub fn mark(&mut self, durable: Zxid) -> Result<(), DiskError> {
-        self.cabinet.promise(Promise::alone(Some(self.cabinet.promised()), durable))?;
+        if self.cabinet.said().ensemble == 0 {
+            self.cabinet.promise(Promise::alone(Some(self.cabinet.promised()), durable))?;
+        }
         self.cabinet.watermark(durable)
     }
 

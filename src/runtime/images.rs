@@ -33,6 +33,9 @@ pub const PIECE: usize = 64 << 10;
 
 const _: () = assert!(PIECE.is_multiple_of(BLOCK) && PIECE < CHUNK_BYTES_MAX);
 
+/// What the name of a state's file begins with that came from a leader, until it is put in force.
+const RECEIVED: &str = "received.";
+
 /// Why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageFault {
@@ -130,10 +133,37 @@ impl ImageDir {
         Ok(loaded)
     }
 
+    /// Reads the image at `zxid` from its beginning to its end, in memory of a chunk or two, and hands its parts to `take`, each checked by
+    /// itself, until that wants no more. What the end says, unless it wanted no more.
+    pub fn parts(
+        &self,
+        zxid: Zxid,
+        loader: &Loader,
+        take: &mut dyn FnMut(Part) -> Result<bool, ImageFault>,
+    ) -> Result<Option<Totals>, ImageFault> {
+        let mut source = Source::open(&self.path_of(zxid), zxid)?;
+        let mut bytes = AlignedVec::new();
+        while let Some(frame) = source.next(&mut bytes)? {
+            if !take(loader.read(&frame, &mut bytes)?)? {
+                return Ok(None);
+            }
+        }
+        source.finish().map(Some)
+    }
+
     /// Begins the file of an image, which is written in pieces of so many bytes, whole blocks. An unfinished one is overwritten.
     pub fn create(&self, piece: usize) -> Result<ImageFile, DiskError> {
+        self.create_as(UNFINISHED, piece)
+    }
+
+    /// As [`create`](Self::create), for a state that comes by this number. It gets the name of an image when it is put in force.
+    pub fn receive(&self, number: u64, piece: usize) -> Result<ImageFile, DiskError> {
+        self.create_as(&format!("{RECEIVED}{number:016x}"), piece)
+    }
+
+    fn create_as(&self, name: &str, piece: usize) -> Result<ImageFile, DiskError> {
         assert!(piece > 0 && piece.is_multiple_of(BLOCK), "pieces are whole blocks");
-        let path = self.path.join(UNFINISHED);
+        let path = self.path.join(name);
         let file = drive::create(&path).map_err(DiskError::new("create", &path))?;
         let direct = drive::open_direct(&path).map_err(DiskError::new("open", &path))?;
         Ok(ImageFile { dir: self.clone(), file, direct, path, size: piece, piece: AlignedVec::with_capacity(piece), len: 0 })
@@ -154,6 +184,22 @@ pub fn list(dir: &Path) -> Result<Vec<Zxid>, DiskError> {
     }
     images.sort_unstable();
     Ok(images)
+}
+
+/// Removes what states have left that came and were not put in force; yields how many files that were.
+pub fn clear_received(dir: &Path) -> Result<usize, DiskError> {
+    let mut removed = 0;
+    if !dir.is_dir() {
+        return Ok(removed);
+    }
+    for entry in fs::read_dir(dir).map_err(DiskError::new("list", dir))? {
+        let entry = entry.map_err(DiskError::new("list", dir))?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(RECEIVED)) {
+            remove_if_there(&entry.path())?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }
 
 /// Checks every checksum of the image in a file, from the drive and not from memory, as far as the system lets us. `pause` is called
@@ -392,13 +438,20 @@ impl ImageFile {
 
     /// Writes the rest, reads back what was written, and gives it its name, durably. `pause` is called after
     /// each piece that is read.
-    pub fn finish(mut self, zxid: Zxid, pause: &mut dyn FnMut(usize)) -> Result<(), ImageFault> {
+    pub fn finish(self, zxid: Zxid, pause: &mut dyn FnMut(usize)) -> Result<(), ImageFault> {
+        let dir = self.dir.clone();
+        let written = self.close(zxid, pause)?;
+        let path = dir.path_of(zxid);
+        drive::rename(&written, &path).map_err(DiskError::new("name", &path))?;
+        sync_dir(&dir.path)?;
+        Ok(())
+    }
+
+    /// As [`finish`](Self::finish), but it keeps the name that it has, which is not durable.
+    pub fn close(mut self, zxid: Zxid, pause: &mut dyn FnMut(usize)) -> Result<PathBuf, ImageFault> {
         self.put()?;
         drive::sync(&self.file, &self.path).map_err(DiskError::new("sync", &self.path))?;
         check(&self.path, zxid, pause)?;
-        let path = self.dir.path_of(zxid);
-        drive::rename(&self.path, &path).map_err(DiskError::new("name", &path))?;
-        sync_dir(&self.dir.path)?;
-        Ok(())
+        Ok(self.path)
     }
 }

@@ -1,6 +1,7 @@
 //! Keeper: a thread that keeps watermark, promise and manifest true, lets go what retention frees, and scrubs what is kept.
 //!
-//! Nothing waits for it. It sleeps while there is nothing to do: a server at rest is not woken by it.
+//! Nothing waits for it but what the log of an ensemble's member undergoes beside being appended to ([`Task`]): the papers are here, and so
+//! is who else changes files. It sleeps while there is nothing to do: a server at rest is not woken by it.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use super::holdings::Holdings;
+use super::member_log::{Ended, Task};
 use super::papers::Cabinet;
 use super::pool::Pool;
 use super::scrubber::{Finding, Scrubber};
@@ -51,11 +53,17 @@ struct Shared {
     inbox: Mutex<Inbox>,
 }
 
+/// What is done with the end of a task.
+type Told = Box<dyn FnOnce(Ended) + Send>;
+
 #[derive(Default)]
 struct Inbox {
     rolled: Vec<Extent>,
+    /// The segments of the log as they are now, for whoever reads it.
+    segments: Vec<Extent>,
     images: Vec<Zxid>,
     pins: Pins,
+    task: Option<(Task, Told)>,
     is_stopping: bool,
 }
 
@@ -106,6 +114,7 @@ impl KeeperThread {
         shared.is_up.store(true, Ordering::Relaxed);
         let theirs = Arc::clone(&shared);
         let KeeperConfig { dir, images, policy, scrub, is_flushed, pool } = config;
+        shared.inbox().segments.clone_from(&segments);
         let verified = BTreeSet::from([verified]);
         let holdings = Holdings { dir, images, policy, pool, cabinet, segments, verified, damaged, going: Vec::new() };
         let work = Work { is_flushed, holdings, scrubber: Scrubber::new(scrub), shared: theirs };
@@ -132,8 +141,31 @@ impl Keeper {
 
     /// The log goes on in segment `number` of `bytes` bytes, where it begins as said.
     pub fn rolled(&self, number: u64, begin: Begin, bytes: u64) {
-        self.shared.inbox().rolled.push(Extent { number, begin: Some(begin), bytes });
+        let extent = Extent { number, begin: Some(begin), bytes };
+        let mut inbox = self.shared.inbox();
+        inbox.rolled.push(extent);
+        inbox.segments.push(extent);
+        drop(inbox);
         self.wake();
+    }
+
+    /// The segments of the log, ascending; the last one is in use.
+    #[must_use]
+    pub fn segments(&self) -> Vec<Extent> {
+        self.shared.inbox().segments.clone()
+    }
+
+    /// Does something with the log of a member while nothing of it is in flight. `answer` is called, on the thread, when it is durable; a
+    /// failure ends the process.
+    ///
+    /// # Panics
+    /// While another task is under way.
+    pub fn perform(&self, task: Task, answer: impl FnOnce(Ended) + Send + 'static) {
+        let before = self.shared.inbox().task.replace((task, Box::new(answer)));
+        assert!(before.is_none(), "one task at a time");
+        self.shared.is_up.store(true, Ordering::SeqCst);
+        // Also where it only rests between two looks.
+        self.thread.unpark();
     }
 
     /// An image at `zxid` is durable under its name and was found good: older ones, and the log before them, may go.
@@ -175,11 +207,14 @@ impl Work {
         let mut written = Instant::now();
         let mut is_first = true;
         loop {
-            let (images, is_stopping) = {
+            let (images, task, is_stopping) = {
                 let mut inbox = self.shared.inbox();
                 self.holdings.segments.append(&mut inbox.rolled);
-                (std::mem::take(&mut inbox.images), inbox.is_stopping)
+                (std::mem::take(&mut inbox.images), inbox.task.take(), inbox.is_stopping)
             };
+            if let Some((task, answer)) = task {
+                self.perform(task, answer);
+            }
             let durable = Zxid(self.shared.durable.load(Ordering::Acquire));
             let is_quiet = durable == seen;
             seen = durable;
@@ -203,11 +238,13 @@ impl Work {
                     // What is not removed now is removed the next time.
                     tracing::error!("{error}: old images and segments stay until the next image");
                 }
+                self.tell_segments();
             }
             let is_scrubbing = self.scrub();
             let is_shrinking = self.holdings.shrink();
             if is_scrubbing || is_shrinking || !is_quiet {
-                thread::sleep(LOOK);
+                // A task ends the rest early.
+                thread::park_timeout(LOOK);
                 continue;
             }
             // In one order with what others do: store news, then look at the flag. Either they see that it fell, or their news is seen here.
@@ -224,9 +261,30 @@ impl Work {
         }
     }
 
+    fn perform(&mut self, task: Task, answer: Box<dyn FnOnce(Ended) + Send>) {
+        // Nobody writes to the log until this is answered, so nobody says that more is durable.
+        if let Some(bound) = task.bound() {
+            self.shared.durable.fetch_min(bound.0, Ordering::SeqCst);
+        }
+        let ended =
+            self.holdings.perform(task).unwrap_or_else(|error| fatal(&format!("{error}: stopping, acknowledged data is intact")));
+        if ended != Ended::Plain {
+            self.scrubber.give_up();
+        }
+        self.tell_segments();
+        answer(ended);
+    }
+
+    /// What is kept of the log is another part of it now.
+    fn tell_segments(&self) {
+        let mut inbox = self.shared.inbox();
+        let segments = self.holdings.segments.iter().chain(&inbox.rolled).copied().collect();
+        inbox.segments = segments;
+    }
+
     fn has_news(&self, durable: Zxid) -> bool {
         let inbox = self.shared.inbox();
-        let is_empty = inbox.rolled.is_empty() && inbox.images.is_empty() && !inbox.is_stopping;
+        let is_empty = inbox.rolled.is_empty() && inbox.images.is_empty() && inbox.task.is_none() && !inbox.is_stopping;
         !is_empty || Zxid(self.shared.durable.load(Ordering::SeqCst)) != durable
     }
 
@@ -242,8 +300,11 @@ impl Work {
         }
         let shared = Arc::clone(&self.shared);
         let mut pause = move |_| {
-            if !shared.inbox().is_stopping {
-                thread::sleep(LOOK);
+            let inbox = shared.inbox();
+            let is_wanted = inbox.is_stopping || inbox.task.is_some();
+            drop(inbox);
+            if !is_wanted {
+                thread::park_timeout(LOOK);
             }
         };
         match self.scrubber.step(&mut pause) {

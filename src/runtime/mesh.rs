@@ -29,6 +29,10 @@ const TOUCHED_MANY: usize = 4096;
 pub struct Common {
     /// Newest zxid that every shard may adopt.
     released: AtomicU64,
+    /// The order to make way for another leader.
+    leave: AtomicBool,
+    /// It was carried out.
+    has_left: AtomicBool,
     /// The order to stop.
     stop: AtomicBool,
     /// Shards whose clients have all been answered and let go.
@@ -50,6 +54,29 @@ impl Common {
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         self.ring_all();
+    }
+
+    /// Orders a member of an ensemble to make way.
+    pub fn leave(&self) {
+        self.leave.store(true, Ordering::Release);
+        self.sequencer_bell.ring();
+    }
+
+    /// Whether that order was given.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leave.load(Ordering::Acquire)
+    }
+
+    /// The member has made way.
+    pub fn left(&self) {
+        self.has_left.store(true, Ordering::Release);
+    }
+
+    /// Whether it has.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.has_left.load(Ordering::Acquire)
     }
 
     /// Whether the order to stop was given.

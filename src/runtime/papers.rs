@@ -25,6 +25,7 @@ pub struct PaperBytes {
     manifest: Option<Vec<u8>>,
     promise: Option<Vec<u8>>,
     watermark: Option<Vec<u8>>,
+    is_kept: bool,
 }
 
 impl PaperBytes {
@@ -40,14 +41,42 @@ impl PaperBytes {
                 Err(error) => Err(DiskError::new("read", &path)(error)),
             }
         };
-        Ok(Self { manifest: read(manifest::FORM)?, promise: read(promise::FORM)?, watermark: read(watermark::FORM)? })
+        let is_kept = match std::fs::read_dir(&state) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(DiskError::new("list", &state)(error)),
+        };
+        Ok(Self { manifest: read(manifest::FORM)?, promise: read(promise::FORM)?, watermark: read(watermark::FORM)?, is_kept })
     }
 
     /// As `papers::judge` takes them.
     #[must_use]
     pub fn files(&self) -> Files<'_> {
-        Files { manifest: self.manifest.as_deref(), promise: self.promise.as_deref(), watermark: self.watermark.as_deref() }
+        Files {
+            manifest: self.manifest.as_deref(),
+            promise: self.promise.as_deref(),
+            watermark: self.watermark.as_deref(),
+            is_kept: self.is_kept,
+        }
     }
+}
+
+/// Makes durable what can be read of the papers beside the log in `dir`, and their names: after the end of a process alone it may not be
+/// durable yet, and nothing is built on it before it is.
+pub fn settle(dir: &Path) -> Result<(), DiskError> {
+    let state = dir.join(STATE);
+    if !state.is_dir() {
+        return Ok(());
+    }
+    for form in [manifest::FORM, promise::FORM, watermark::FORM] {
+        let path = state.join(form.name);
+        match File::open(&path) {
+            Ok(file) => drive::sync(&file, &path).map_err(DiskError::new("sync", &path))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(DiskError::new("open", &path)(error)),
+        }
+    }
+    sync_dir(&state)
 }
 
 /// One slot file, open.
@@ -201,6 +230,16 @@ impl Cabinet {
         }
         self.watermark.0.write(&watermark::encode(durable))?;
         self.watermark.1 = durable;
+        Ok(())
+    }
+
+    /// The log is about to end at `to`: from now on the watermark vouches for no more, in neither slot.
+    pub fn lower(&mut self, to: Zxid) -> Result<(), DiskError> {
+        if to >= self.watermark.1 {
+            return Ok(());
+        }
+        self.watermark.0.write_twice(&watermark::encode(to))?;
+        self.watermark.1 = to;
         Ok(())
     }
 

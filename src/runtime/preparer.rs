@@ -136,6 +136,13 @@ impl Preparer {
         self.order();
         Ok(next)
     }
+
+    /// Takes blank segments, ascending, which come before those that are ready: the log ends before them, or has not gone on into them.
+    pub fn give_back(&mut self, blank: Vec<SegmentStart>) {
+        for start in blank.into_iter().rev() {
+            self.ready.push_front(start);
+        }
+    }
 }
 
 /// Makes what is ordered, until the sequencer is gone. What fails is tried again: there may be room before it is needed.

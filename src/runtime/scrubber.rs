@@ -71,6 +71,13 @@ impl Scrubber {
         self.rest = left.chain(images.into_iter().map(Subject::Image)).collect();
     }
 
+    /// Gives up the pass under way: what is kept is not what it was.
+    pub fn give_up(&mut self) {
+        self.rest.clear();
+        self.file = None;
+        self.piece = Vec::new();
+    }
+
     /// Reads on for a piece of a segment, or a whole image with `pause` between its pieces.
     pub fn step(&mut self, pause: &mut dyn FnMut(usize)) -> Option<Finding> {
         match self.rest.front_mut()? {

@@ -2,18 +2,21 @@
 
 use std::future::{Future, poll_fn};
 use std::io::Write as _;
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use glommio::io::{PollState, PollableFd};
 use glommio::timer::Timer;
 
 use super::clock::Clock;
 use super::cores::{Breath, Mates, Tick};
 use super::disk::{DiskError, FlushMethod, SegmentFile};
 use super::keeper::Keeper;
+use super::member::{Member, MemberSetup};
 use super::mesh::SequencerPort;
 use super::preparer::Preparer;
 use crate::engine::message::Inward;
@@ -50,6 +53,8 @@ pub struct SequencerSetup {
     pub warn_ms: FlushWarnMs,
     /// The clock.
     pub clock: Clock,
+    /// What a member of an ensemble has beside; none for a server alone.
+    pub member: Option<MemberSetup>,
 }
 
 type Write = Pin<Box<dyn Future<Output = Result<u64, DiskError>>>>;
@@ -68,11 +73,31 @@ struct Loop {
     dir: PathBuf,
     /// Writes are refused, and it has been told.
     is_declining: bool,
+    member: Option<Member>,
+}
+
+/// The descriptor of the other servers' sockets, borrowed from the set that owns it for as long as the loop runs.
+struct Descriptor(RawFd);
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
 }
 
 /// Runs until the server stops and everything is durable. A failed write of the log ends the process.
 pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
-    let SequencerSetup { engine, mut port, dir, segment, preparer, keeper, method, warn_ms, clock } = setup;
+    let SequencerSetup { engine, mut port, dir, segment, preparer, keeper, method, warn_ms, clock, member } = setup;
+    let member = member.map(|setup| {
+        Member::start(setup, &keeper, &port).unwrap_or_else(|error| fatal(&format!("cannot start a thread: {error}")))
+    });
+    let descriptor = member.as_ref().map(Member::descriptor);
+    // Where a shard lives here too, the descriptor is in its epoll set, and it rings.
+    mates.peers.set(descriptor.filter(|_| mates.has_shard));
+    let news = descriptor.filter(|_| !mates.has_shard).map(|fd| {
+        PollableFd::new(Descriptor(fd)).unwrap_or_else(|error| fatal(&format!("no descriptor for the sequencer: {error}")))
+    });
+    let mut armed = PollState::default();
     let breath = Breath::new().unwrap_or_else(|error| fatal(&format!("no descriptor for the sequencer: {error}")));
     let mut file = SegmentFile::open(&dir, segment, method).await.unwrap_or_else(|error| fatal(&error.to_string()));
     let begun = port.inboxes().map(|_| None).collect();
@@ -88,6 +113,7 @@ pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
         warn_ms,
         dir: dir.clone(),
         is_declining: false,
+        member,
     };
     let mut busy_turns = 0;
     loop {
@@ -96,7 +122,13 @@ pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
         progress |= this.take_messages();
         let now = this.clock.now();
         this.let_expire(now);
+        progress |= this.meet(now);
         progress |= this.hand_out();
+        if this.finish_task(now) {
+            let segment = this.engine.log_position().segment.number;
+            file = SegmentFile::open(&dir, segment, method).await.unwrap_or_else(|error| fatal(&error.to_string()));
+            progress = true;
+        }
         while let Some(len) = this.engine.due(this.clock.now()) {
             if !this.engine.fits(len) {
                 match this.preparer.take() {
@@ -119,7 +151,10 @@ pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
             mates.ring_wanted.set(true);
             progress = true;
         }
+        this.make_way(now);
+        progress |= this.perform();
         progress |= this.hand_out();
+        this.tell_left(progress);
         if this.is_done() {
             break;
         }
@@ -136,9 +171,10 @@ pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
         } else {
             busy_turns = 0;
             mates.ring_wanted.set(false);
-            this.wait(&tick, &mates).await;
+            this.wait(&tick, &mates, news.as_ref(), &mut armed).await;
         }
     }
+    drop(armed);
 }
 
 impl Loop {
@@ -155,7 +191,7 @@ impl Loop {
                     tracing::warn!("a flush of the log took {took_ms} ms: the drive, or what else uses it, is slow");
                 }
                 engine.flushed(sequence, now);
-                keeper.durable(engine.delivered());
+                keeper.durable(engine.logged());
                 false
             }
             Poll::Ready(Err(error)) => fatal(&format!("{error}: stopping, acknowledged data is intact")),
@@ -225,6 +261,33 @@ impl Loop {
         self.engine.tick(now, heard_up_to);
     }
 
+    /// Lets the engine hear what the other servers say, and what time it is.
+    fn meet(&mut self, now: Now) -> bool {
+        let Self { engine, member, .. } = self;
+        member.as_mut().is_some_and(|member| member.turn(engine, now))
+    }
+
+    /// Carries out what the engine wants of the other servers, and of the log beside appends.
+    fn perform(&mut self) -> bool {
+        let Self { engine, member, preparer, keeper, .. } = self;
+        let Some(member) = member else { return false };
+        let mut any = member.perform(engine);
+        any |= member.begin(engine, preparer, keeper);
+        any |= member.flush();
+        if let Some(fault) = engine.fault() {
+            fatal(&format!("{fault}: stopping, acknowledged data is intact"));
+        }
+        any
+    }
+
+    /// What the log underwent beside appends is durable; whether it goes on elsewhere. Everything was handed out that came before.
+    fn finish_task(&mut self, now: Now) -> bool {
+        let Self { engine, member, preparer, port, .. } = self;
+        let Some(member) = member else { return false };
+        let Some(ended) = member.ended() else { return false };
+        member.finish(ended, engine, preparer, port, now)
+    }
+
     /// Moves what the engine has for the shards.
     fn hand_out(&mut self) -> bool {
         let mut any = false;
@@ -246,19 +309,42 @@ impl Loop {
         any
     }
 
+    /// A member that is to stop lets another lead, first of all.
+    fn make_way(&mut self, now: Now) {
+        if self.port.common().is_leaving()
+            && let Some(member) = &mut self.member
+        {
+            member.leave(&mut self.engine, now);
+        }
+    }
+
+    /// Tells that it has, once there is nothing left to be said to anybody.
+    fn tell_left(&self, progress: bool) {
+        let common = self.port.common();
+        if common.is_leaving() && !progress && !common.has_left() && self.engine.has_left() {
+            common.left();
+        }
+    }
+
     fn is_done(&mut self) -> bool {
         if self.port.common().is_stopping() && self.port.common().shards_are_done() {
+            let now = self.clock.now();
+            let has_left = self.member.as_mut().is_none_or(|member| member.leave(&mut self.engine, now));
             self.engine.begin_stop();
-            return self.writes.is_empty() && self.engine.is_at_rest();
+            return has_left && self.writes.is_empty() && self.engine.is_at_rest();
         }
         false
     }
 
     /// Waits for a message, a finished write, the end of a linger, or the tick.
-    async fn wait(&mut self, tick: &Tick, mates: &Mates) {
+    async fn wait(&mut self, tick: &Tick, mates: &Mates, news: Option<&PollableFd<Descriptor>>, armed: &mut PollState) {
         let now = self.clock.now();
         let mut is_woken = false;
-        let mut linger = self.engine.due_in(now).map(|us| Timer::new(Duration::from_micros(us.max(1))));
+        let due = self.engine.due_in(now);
+        let mut linger = due.map(|us| Timer::new(Duration::from_micros(us.max(1))));
+        // A nap is shorter than any time that servers agree on by far, so it need not be given up for it.
+        let deadline = self.engine.deadline().map(|at| at.since(now.mono()).max(1)).filter(|_| due.is_none());
+        let mut deadline = deadline.map(|ms| Timer::new(Duration::from_millis(ms)));
         let is_held_up = self.port.is_choked() || !self.engine.has_room() || self.port.common().is_stopping();
         mates.sequencer_rests.set(self.writes.is_empty() && linger.is_none() && !is_held_up);
         poll_fn(|cx| {
@@ -272,6 +358,17 @@ impl Loop {
             if let Some(timer) = &mut linger
                 && Pin::new(timer).poll(cx).is_ready()
             {
+                return Poll::Ready(());
+            }
+            if let Some(timer) = &mut deadline
+                && Pin::new(timer).poll(cx).is_ready()
+            {
+                return Poll::Ready(());
+            }
+            if let Some(news) = news
+                && news.poll_readable(cx, armed).is_ready()
+            {
+                *armed = PollState::default();
                 return Poll::Ready(());
             }
             if std::mem::replace(&mut is_woken, true) { Poll::Ready(()) } else { Poll::Pending }

@@ -72,6 +72,9 @@ pub async fn run(setup: ShardSetup, tick: Tick, mates: Rc<Mates>, naps: bool) {
         fatal(&format!("no descriptor for a shard: {error}; raise the limit of open files (ulimit -n)"))
     };
     let io = ConnIo::new().unwrap_or_else(|error| no_descriptor(&error));
+    if let Some(peers) = mates.peers.get() {
+        io.watch(peers).unwrap_or_else(|error| no_descriptor(&error));
+    }
     let breath = Breath::new().unwrap_or_else(|error| no_descriptor(&error));
     let readiness = PollableFd::new(Descriptor(io.descriptor())).unwrap_or_else(|error| no_descriptor(&error));
     let mut armed = PollState::default();
@@ -148,6 +151,9 @@ impl Loop {
                 work += 1;
             }
             work += io.read(shard, now);
+        }
+        if io.take_peer_news() {
+            port.common().ring_sequencer();
         }
         // Requests go inward before replies go out: the longer walk starts first.
         work += port.send(shard.inward(now));

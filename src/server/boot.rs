@@ -18,6 +18,7 @@ use super::archive;
 use super::config::placement::{Cores, Plan, Sequencer as Placed, plan};
 use super::config::settings::{FlushMethod as Configured, ServerConfig};
 use super::config::{Level, Notice};
+use super::membership::{self, Membership};
 use super::recover::{self, Recovered};
 use crate::auth::AuthConfig;
 use crate::engine::census::{Census, Word};
@@ -41,6 +42,12 @@ use crate::storage::appender::Appender;
 /// How long a stop may take before the process ends all the same; everything acknowledged is durable long before.
 const STOP_WITHIN: Duration = Duration::from_millis(1900);
 
+/// How long a leader that stops may take to make way for another. Where nobody is ready in that time the others find out by themselves.
+const LEAVE_WITHIN: Duration = Duration::from_millis(200);
+
+/// How often it is looked whether it has.
+const LEAVE_LOOK: Duration = Duration::from_millis(2);
+
 /// Seconds without a heartbeat after which an executor is spoken of.
 const SILENCE_TOLD: u32 = 10;
 
@@ -48,7 +55,7 @@ const SILENCE_TOLD: u32 = 10;
 const SILENCE_FATAL: u32 = 60;
 
 /// A line for the operator, and the end.
-type Failed = String;
+pub(super) type Failed = String;
 
 /// Tells the operator what there is to tell, and serves until told to stop.
 #[must_use]
@@ -75,6 +82,7 @@ struct Running {
     archivist: ArchivistThread,
     common: Arc<Common>,
     keeper: KeeperThread,
+    is_member: bool,
 }
 
 fn run(config: &ServerConfig) -> Result<(), Failed> {
@@ -97,22 +105,29 @@ fn run(config: &ServerConfig) -> Result<(), Failed> {
         skip_acl: config.skip_acl,
     };
     let seeds = chance::seeds()?;
-    let recovered = recover::recover(&dir, config, auth.clone(), seeds, clock)?;
+    let (recovered, membership) = match &config.ensemble {
+        None => (recover::recover(&dir, config, auth.clone(), seeds, clock)?, None),
+        Some(ensemble) => {
+            let (recovered, joining) = recover::recover_member(&dir, config, auth.clone(), seeds, clock)?;
+            (recovered, Some(Membership { ensemble, joining }))
+        }
+    };
     let zxid = recovered.restored.last;
     let backlog = config.listen_backlog.map_or(1024, |backlog| i32::try_from(backlog).unwrap_or(i32::MAX));
     socket.listen(backlog).map_err(|error| format!("cannot listen: {error}"))?;
     let listener = TcpListener::from(socket);
     let address = listener.local_addr().map_err(|error| format!("cannot tell the listener's address: {error}"))?;
     let plan = plan(&Cores::of_this_process(), config.shards, config.sequencer_placement, config.pin);
-    let running = start(config, &plan, &dir, recovered, auth, seeds, clock, (listener, address))?;
-    tell(&format!("ready: {} standalone, {} shard(s), zxid {zxid}", shown(config, address), plan.shards));
+    let running = start(config, &plan, &dir, (recovered, membership), auth, seeds, clock, (listener, address))?;
+    let title = membership::title(config);
+    tell(&format!("ready: {} {title}, {} shard(s), zxid {zxid}", shown(config, address), plan.shards));
     watch(&signals, &running.heartbeats);
     stop(running);
     Ok(())
 }
 
 /// One line for whoever started the server, if they still listen.
-fn tell(line: &str) {
+pub(super) fn tell(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
@@ -126,7 +141,7 @@ fn start(
     config: &ServerConfig,
     plan: &Plan,
     dir: &LogDir,
-    recovered: Recovered,
+    (recovered, membership): (Recovered, Option<Membership<'_>>),
     auth: AuthConfig,
     seeds: [u64; 4],
     clock: Clock,
@@ -161,6 +176,7 @@ fn start(
     let (keeper, keeper_thread) =
         KeeperThread::start(keeper_config, cabinet, segments, since.image, std::mem::take(&mut since.damaged))
             .map_err(|error| format!("cannot start a thread: {error}"))?;
+    let images = since.dir.clone();
     let (feed, archivist) = ArchivistThread::start(archivist, since.dir, keeper.clone(), clock)
         .map_err(|error| format!("cannot start a thread: {error}"))?;
     sequencer_port.feed(feed);
@@ -173,6 +189,15 @@ fn start(
     let shards = u16::try_from(plan.shards).map_err(|_| "more shards than can be counted".to_owned())?;
     // An image is durable, also where the log is not flushed and has lost its end.
     let engine = Sequencer::new(restored, ids, Appender::new(position, since.image), knobs, shards, now);
+    let is_member = membership.is_some();
+    let (engine, member) = match membership {
+        None => (engine, None),
+        Some(membership) => {
+            let (places, rules) = ((dir.path(), images), (auth.clone(), seeds));
+            let (engine, member) = membership.enter(engine, config, places, rules, (clock, now), Arc::clone(&common))?;
+            (engine, Some(member))
+        }
+    };
     let mut sequencer = Some(SequencerSetup {
         engine,
         port: sequencer_port,
@@ -187,6 +212,7 @@ fn start(
         },
         warn_ms: config.fsync_warning_ms,
         clock,
+        member,
     });
     let doorway = Arc::new(Doorway::new(plan.shards, config.max_client_cnxns as usize, config.max_cnxns as usize));
     let inboxes: Vec<_> = (0..plan.shards).map(|_| Arc::new(Inbox::default())).collect();
@@ -207,7 +233,7 @@ fn start(
             tick_ms: u64::from(config.tick_time_ms),
             auth: auth.clone(),
             refuses_sasl: config.sasl_wanted,
-            is_member: false,
+            is_member,
             words: Arc::clone(&words),
         };
         let view = views.pop().expect("one for each shard was made");
@@ -232,7 +258,7 @@ fn start(
     }
     let acceptor = Acceptor::start(listener, doorway, inboxes, Arc::clone(&common))
         .map_err(|error| format!("cannot accept clients: {error}"))?;
-    Ok(Running { executors, heartbeats, acceptor, archivist, common, keeper: keeper_thread })
+    Ok(Running { executors, heartbeats, acceptor, archivist, common, keeper: keeper_thread, is_member })
 }
 
 /// Starts one executor with its tick and the loops that live there.
@@ -247,7 +273,7 @@ fn executor(
 ) -> Result<Executor, Failed> {
     let main = move || async move {
         let tick = Tick::default();
-        let mates = Rc::new(Mates { has_sequencer: sequencer.is_some(), ..Mates::default() });
+        let mates = Rc::new(Mates { has_sequencer: sequencer.is_some(), has_shard: shard.is_some(), ..Mates::default() });
         // Ends with the executor.
         drop(cores::spawn(tick.clone().run(heartbeat)));
         let sequencer = sequencer.map(|setup| cores::spawn(sequencer_loop::run(setup, tick.clone(), Rc::clone(&mates))));
@@ -294,6 +320,7 @@ fn facts(config: &ServerConfig, log_dir: &Path, address: SocketAddr) -> Facts {
         whitelist: config.four_letter_words.to_string(),
         read_only_enabled: config.readonlymode,
         host: Host::ask(),
+        ensemble: config.ensemble.as_ref().map(membership::facts),
     }
 }
 
@@ -377,9 +404,16 @@ fn watch(signals: &Receiver<i32>, heartbeats: &[Heartbeat]) {
 
 /// Stops accepting, lets clients have their answers, makes the log's end durable.
 fn stop(running: Running) {
-    let Running { executors, acceptor, archivist, common, keeper, .. } = running;
+    let Running { executors, acceptor, archivist, common, keeper, is_member, .. } = running;
     let deadline = Instant::now() + STOP_WITHIN;
     acceptor.stop();
+    if is_member {
+        common.leave();
+        let until = Instant::now() + LEAVE_WITHIN;
+        while !common.has_left() && Instant::now() < until {
+            std::thread::sleep(LEAVE_LOOK);
+        }
+    }
     archivist.begin_stop();
     common.stop();
     let (done, finished) = mpsc::channel();

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod archive;
 pub mod boot;
 pub mod config;
+mod membership;
 pub mod recover;
 
 #[cfg(test)]

@@ -1,20 +1,25 @@
 //! Recover: the log read back at boot, its plan carried out, the server's state restored from it.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::archive::{self, Newest, Since};
+use super::config::ensemble::Ensemble;
 use super::config::settings::{FlushMethod, ServerConfig};
 use crate::auth::AuthConfig;
 use crate::engine::archivist::load::Loaded;
-use crate::engine::sequencer::{Restore, Restored};
+use crate::engine::sequencer::{Restore, RestoreError, Restored};
 use crate::ground::ids::Zxid;
 use crate::ground::limits::BLOCK;
 use crate::runtime::chance;
 use crate::runtime::clock::Clock;
-use crate::runtime::disk::{LogDir, remove_if_there};
-use crate::runtime::papers::{Cabinet, PaperBytes};
+use crate::runtime::disk::{DiskError, LogDir, remove_if_there};
+use crate::runtime::drive::sync_dir;
+use crate::runtime::images::clear_received;
+use crate::runtime::member_log::{IMPAIRED, mark_impaired, zxid_of};
+use crate::runtime::papers::{self as cabinet, Cabinet, PaperBytes};
 use crate::runtime::pool::Pool;
 use crate::storage::appender::Position;
 use crate::storage::image::UNFINISHED;
@@ -24,6 +29,7 @@ use crate::storage::promise::Promise;
 use crate::storage::recovery::{Known, Plan, Recovery, Start};
 use crate::storage::segment::{SegmentStart, file_name};
 use crate::storage::selection::{Begin, Extent, Selection, superseded};
+use crate::zab;
 
 /// Directory of the images, in the data directory.
 pub const IMAGES: &str = "images";
@@ -47,6 +53,15 @@ pub struct Recovered {
     pub pool: Arc<Pool>,
     /// Where the archivist begins.
     pub since: Since,
+}
+
+/// What a member of an ensemble begins with, beside tree and sessions, which stand at what is known to be committed.
+#[derive(Debug)]
+pub struct Joining {
+    /// What it knows of itself.
+    pub found: zab::Found,
+    /// What the log holds beyond that, ascending.
+    pub pending: Vec<zab::Record>,
 }
 
 /// Refuses a directory in which a ZooKeeper server has left its data: serving an empty tree from there would look like its loss.
@@ -97,6 +112,46 @@ fn restore_from(newest: &mut Newest, config: &ServerConfig, seeds: [u64; 4]) -> 
     }
 }
 
+/// Transactions of a member's log that are not known to be committed, as far as it was read.
+#[derive(Default)]
+struct Tail {
+    records: VecDeque<zab::Record>,
+    /// For each epoch with transactions after the image, the last of them.
+    ends: Vec<Zxid>,
+    /// The last one seen.
+    last: Zxid,
+}
+
+impl Tail {
+    /// Takes the next transaction of the log.
+    fn hold(&mut self, blob: &[u8], image: Zxid) -> Result<(), RestoreError> {
+        let zxid = zxid_of(blob).ok_or(crate::proto::jute::Malformed::Short)?;
+        if zxid <= image {
+            return Ok(());
+        }
+        let before = self.last.max(image);
+        let follows = before.next() == Some(zxid) || zxid.epoch() > before.epoch() && zxid.counter() == 1;
+        if !follows {
+            return Err(RestoreError::Order(zxid, before));
+        }
+        self.last = zxid;
+        match self.ends.last_mut().filter(|end| end.epoch() == zxid.epoch()) {
+            Some(end) => *end = zxid,
+            None => self.ends.push(zxid),
+        }
+        self.records.push_back(zab::Record { zxid, blob: blob.into() });
+        Ok(())
+    }
+
+    /// Everything up to `committed` may be applied.
+    fn release(&mut self, committed: Zxid, restore: &mut Restore) -> Result<(), String> {
+        while let Some(record) = self.records.pop_front_if(|record| record.zxid <= committed) {
+            restore.take(&record.blob).map_err(|error| format!("at zxid {}: {error}", record.zxid))?;
+        }
+        Ok(())
+    }
+}
+
 /// What a directory holds, read and judged. Nothing in it was changed so far.
 pub struct Found {
     papers: Option<Papers>,
@@ -106,6 +161,8 @@ pub struct Found {
     selection: Selection,
     plan: Plan,
     restore: Restore,
+    /// In a member, what is not known to be committed.
+    tail: Tail,
 }
 
 impl Found {
@@ -123,6 +180,11 @@ impl Found {
 
 /// Loads the newest image and reads the log after it. Errors are one line each: what, where, and what to do.
 pub fn read(dir: &LogDir, config: &ServerConfig, seeds: [u64; 4], clock: Clock) -> Result<Found, String> {
+    read_as(dir, config, seeds, clock, false)
+}
+
+/// As [`read`]; of a member's log only what is known to be committed is applied.
+fn read_as(dir: &LogDir, config: &ServerConfig, seeds: [u64; 4], clock: Clock, is_member: bool) -> Result<Found, String> {
     let located = |line: &dyn fmt::Display| format!("{line} (in {})", dir.path().display());
     let bytes = PaperBytes::read(dir.path()).map_err(to_line)?;
     let papers = papers::judge(bytes.files(), Some(config.my_id)).map_err(|refusal| located(&refusal))?;
@@ -147,18 +209,25 @@ pub fn read(dir: &LogDir, config: &ServerConfig, seeds: [u64; 4], clock: Clock) 
         superseded(number, &bytes, image).map_err(|refusal| located(&refusal))?;
     }
     let mut progress = Progress::new(clock);
+    let mut tail = Tail::default();
     for (i, &Extent { number, .. }) in selection.read.iter().enumerate() {
         dir.read(number, &mut bytes).map_err(to_line)?;
         recovery
-            .segment(number, &bytes, |record| restore.take(record.bytes))
+            .segment(number, &bytes, |record| if is_member { tail.hold(record.bytes, image) } else { restore.take(record.bytes) })
             .map_err(|stop| format!("{}{}", located(&stop), newest.told()))?;
+        tail.release(recovery.committed(), &mut restore).map_err(|line| located(&line))?;
         progress.tell(i + 1, selection.read.len(), restore.transactions(), recovery.last());
     }
     drop(bytes);
     let plan = recovery.finish().map_err(|refusal| format!("{}{}", located(&refusal), newest.told()))?;
-    newest.judge(image, restore.last(), restore.transactions())?;
+    // What an image was made of was committed, also where that one cannot be used.
+    tail.release(plan.committed.max(manifest.map_or(Zxid::ZERO, |said| said.image)), &mut restore)
+        .map_err(|line| located(&line))?;
+    newest.judge(image, restore.last().max(tail.last), restore.transactions() + tail.records.len() as u64)?;
     if let Some(papers) = &papers {
-        papers.allow(plan.last.max(image)).map_err(|refusal| located(&refusal))?;
+        let last = plan.last.max(image);
+        let allowed = if is_member { papers.allow_member(last) } else { papers.allow(last) };
+        allowed.map_err(|refusal| located(&refusal))?;
     }
     if papers.is_none() && extents.is_empty() && image > Zxid::ZERO {
         tracing::warn!(
@@ -182,7 +251,7 @@ pub fn read(dir: &LogDir, config: &ServerConfig, seeds: [u64; 4], clock: Clock) 
     for line in papers.iter().flat_map(|papers| &papers.warnings).chain(&plan.warnings) {
         tracing::warn!("{}", located(line));
     }
-    Ok(Found { papers, newest, image, selection, plan, restore })
+    Ok(Found { papers, newest, image, selection, plan, restore, tail })
 }
 
 /// Reads what the directory holds and makes it ready to go on with. Errors are one line each: what, where, and what to do; a start that is
@@ -194,23 +263,50 @@ pub fn recover(
     seeds: [u64; 4],
     clock: Clock,
 ) -> Result<Recovered, String> {
-    let found = read(dir, config, seeds, clock)?;
+    recover_as(dir, config, auth, seeds, clock, false).map(|(recovered, _)| recovered)
+}
+
+/// As [`recover`], for a member of an ensemble: tree and sessions stand at what is known to be committed.
+pub fn recover_member(
+    dir: &LogDir,
+    config: &ServerConfig,
+    auth: AuthConfig,
+    seeds: [u64; 4],
+    clock: Clock,
+) -> Result<(Recovered, Joining), String> {
+    recover_as(dir, config, auth, seeds, clock, true)
+}
+
+fn recover_as(
+    dir: &LogDir,
+    config: &ServerConfig,
+    auth: AuthConfig,
+    seeds: [u64; 4],
+    clock: Clock,
+    is_member: bool,
+) -> Result<(Recovered, Joining), String> {
+    let found = read_as(dir, config, seeds, clock, is_member)?;
     let manifest = found.manifest();
-    let Found { papers, newest, image, mut selection, mut plan, restore } = found;
+    let Found { papers, newest, image, mut selection, mut plan, restore, tail } = found;
+    // After the end of a process alone, what was read may not be durable yet: it is before anything is built on it.
+    cabinet::settle(dir.path()).map_err(to_line)?;
+    sync_dir(newest.dir.path()).map_err(to_line)?;
+    sync_dir(dir.path()).map_err(to_line)?;
     let last = plan.last.max(image);
-    if let Start::Continue(position) = &plan.start {
-        // Segments follow one another: one behind another that is made anew is made again when its turn comes.
-        let expected = position.segment.number + 1..;
-        let count = plan.spares.iter().zip(expected).take_while(|(spare, number)| spare.number == *number).count();
-        plan.remove.extend(plan.spares.drain(count..).map(|spare| spare.number));
-    }
+    // Segments follow one another: one behind another that is made anew is made again when its turn comes.
+    let count = match &plan.start {
+        Start::Continue(position) => {
+            let expected = position.segment.number + 1..;
+            plan.spares.iter().zip(expected).take_while(|(spare, number)| spare.number == *number).count()
+        }
+        Start::New { .. } => 0,
+    };
+    plan.remove.extend(plan.spares.drain(count..).map(|spare| spare.number));
     dir.carry_out(&plan).map_err(to_line)?;
-    let mut spares = plan.spares;
+    let spares = plan.spares;
     let position = match plan.start {
         Start::Continue(position) => position,
         Start::New { number } => {
-            // Nothing was ever written: spares of an unused log are made anew with it.
-            spares.clear();
             let salt = chance::salt().map_err(|error| format!("no random bytes to be had: {error}"))?;
             let start = SegmentStart { number, salt, size: config.segment_bytes };
             dir.make(start, config.my_id, clock.now().wall).map_err(to_line)?;
@@ -226,15 +322,22 @@ pub fn recover(
     }
     let segments = in_use(&selection, &position);
     let oldest = segments.first().map_or(position.segment.number, |first| first.number);
+    let ensemble = u64::from(is_member);
+    let is_new = is_new_member(dir.path(), config, papers.as_ref(), last).map_err(to_line)?;
     let cabinet = Cabinet::establish(
         dir.path(),
         papers.as_ref(),
-        manifest.map_or(Manifest { server: config.my_id, ensemble: 0, oldest, image }, |said| Manifest {
+        manifest.map_or(Manifest { server: config.my_id, ensemble, oldest, image }, |said| Manifest {
             oldest: if position.sequence == 1 { oldest } else { said.oldest },
             image: said.image.max(image),
+            ensemble,
             ..said
         }),
-        Promise::alone(papers.as_ref().map(|papers| papers.promise.said), last),
+        papers
+            .as_ref()
+            .map(|papers| papers.promise.said)
+            .filter(|_| is_member)
+            .unwrap_or_else(|| Promise::alone(papers.as_ref().map(|papers| papers.promise.said), last)),
         // What is not flushed is not vouched for.
         if config.flush.method == FlushMethod::None { Zxid::ZERO } else { plan.last },
     )
@@ -255,12 +358,44 @@ pub fn recover(
     for session in orphans {
         tracing::warn!("session {session} has ephemerals in the log but was closed there; they stay until they are deleted");
     }
+    let promise = cabinet.promised();
+    let found = zab::Found {
+        accepted: promise.accepted,
+        current: promise.current,
+        base: image,
+        ends: tail.ends,
+        delivered: restored.last,
+        is_impaired: is_new || dir.path().join(IMPAIRED).exists(),
+        is_new: config.ensemble.as_ref().filter(|_| is_new).map(|ensemble| ensemble.bootstrap),
+    };
     let since = archive::since(newest, image, replayed, &restored);
-    Ok(Recovered { restored, position, spares, segments, cabinet, pool: Arc::new(pool), since })
+    let recovered = Recovered { restored, position, spares, segments, cabinet, pool: Arc::new(pool), since };
+    Ok((recovered, Joining { found, pending: tail.records.into() }))
+}
+
+/// Whether this is a member with a vote that has nothing. Until it knows that its ensemble has nothing either it is impaired, and a mark says
+/// so before anything else is here: it must not be forgotten over a restart.
+fn is_new_member(dir: &Path, config: &ServerConfig, papers: Option<&Papers>, last: Zxid) -> Result<bool, DiskError> {
+    let has_promised = papers.is_some_and(|papers| papers.promise.said != Promise { accepted: 0, current: 0 });
+    let is_voter = config.ensemble.as_ref().is_some_and(Ensemble::votes);
+    if !is_voter || last > Zxid::ZERO || has_promised {
+        return Ok(false);
+    }
+    let mark = dir.join(IMPAIRED);
+    if papers.is_none() {
+        mark_impaired(dir)?;
+    }
+    Ok(mark.exists())
 }
 
 /// Removes what a crash left half made.
 fn clear(dir: &LogDir, images: &Path, last: Zxid) -> Result<(), String> {
+    let received = clear_received(images).map_err(to_line)?;
+    if received > 0 {
+        tracing::info!(
+            "removing what came of {received} states that a leader sent and that were not put in force; nothing to be done"
+        );
+    }
     let unfinished = images.join(UNFINISHED);
     let found = [
         ("segment", dir.path().join("segment.tmp"), dir.clear_unfinished().map_err(to_line)?),

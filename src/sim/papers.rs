@@ -50,7 +50,7 @@ impl Cabinet {
     #[must_use]
     pub fn files(disk: &Disk) -> Files<'_> {
         let read = |form: Form| disk.read(Dir::Log, form.name);
-        Files { manifest: read(manifest::FORM), promise: read(promise::FORM), watermark: read(watermark::FORM) }
+        Files { manifest: read(manifest::FORM), promise: read(promise::FORM), watermark: read(watermark::FORM), is_kept: false }
     }
 
     /// Goes on with papers that were read, and mends them: a bad slot is written again, and the watermark says at least `durable`.

@@ -161,6 +161,7 @@ impl Process {
             ends,
             delivered: boot.committed,
             is_impaired: boot.is_impaired,
+            is_new: None,
         }
     }
 

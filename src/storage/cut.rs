@@ -86,11 +86,12 @@ pub fn cut(
         return Ok(Cut { rewritten: Some(bytes), oldest, erase, blank: Vec::new(), position });
     }
     let (segment, position) = match (kept.last(), gone.first()) {
-        (Some(Located { file, offset, header, crc }), _) if header.last == to => {
+        // Where an image stands behind the end of an older log, that log goes on after the image: nothing lies between.
+        (Some(Located { file, offset, header, crc }), _) if header.last == to || (header.last < to && to == base) => {
             let at = Position::new_log(files[*file].0);
             let offset = *offset as u64 + header.framed_len();
             let marked = kept.iter().map(|batch| batch.header.durable).max().unwrap_or_default();
-            (*file, Position { offset, sequence: header.sequence + 1, chain: *crc, last: to, marked, ..at })
+            (*file, Position { offset, sequence: header.sequence + 1, chain: *crc, last: header.last, marked, ..at })
         }
         // All of it goes: it begins anew with the batch that was its first.
         (None, Some(Located { file, header, .. })) if to == base => {
@@ -270,6 +271,29 @@ mod tests {
             let blank: Vec<_> = cut.blank.iter().map(|start| start.number).collect();
             assert_eq!(blank, (cut.position.segment.number + 1..4).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn a_log_that_went_on_after_an_image_ends_at_the_image() {
+        let files = log();
+        let in_use: Vec<_> = (1..=2).map(|number| (start(number), &files[&number][..])).collect();
+        // Nothing of it is behind the image, or what is has to go.
+        let none = cut(&in_use, Zxid(20), Zxid(20), start(3), zxid_of).unwrap();
+        assert_eq!((none.position.last, none.position.segment.number, none.erase.len()), (Zxid(18), 2, 0));
+        let mut files = files;
+        let third = files.get_mut(&3).unwrap();
+        let (header, _) = BatchHeader::decode(&third[BLOCK..]).unwrap();
+        // As if 19 to 21 were 23 to 25.
+        let mut payload = Vec::new();
+        (23..=25).for_each(|i| put_record(&mut payload, &record(i)));
+        let crc = crc32fast::hash(&payload);
+        third[BLOCK + BATCH_HEADER..][..payload.len()].copy_from_slice(&payload);
+        BatchHeader { first: Zxid(23), last: Zxid(25), payload_crc: crc, ..header }.encode(&mut third[BLOCK..]);
+        third[2 * BLOCK..].fill(0);
+        let in_use: Vec<_> = (1..=3).map(|number| (start(number), &files[&number][..])).collect();
+        let all = cut(&in_use, Zxid(22), Zxid(22), start(4), zxid_of).unwrap();
+        assert_eq!((all.position.last, all.position.segment.number, all.erase.len()), (Zxid(18), 2, 1));
+        assert_eq!(cut(&in_use, Zxid(22), Zxid(20), start(4), zxid_of), Err(NotThere { to: Zxid(20) }));
     }
 
     #[test]

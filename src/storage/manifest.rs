@@ -13,7 +13,7 @@ pub const FORM: Form = Form { name: "manifest", magic: *b"RKMANIFE", version: 1 
 pub struct Manifest {
     /// The server whose data this is.
     pub server: ServerId,
-    /// The ensemble whose data this is; 0 while the server has only ever run alone.
+    /// 1 where the server is a member of an ensemble, 0 where it runs alone.
     pub ensemble: u64,
     /// The oldest log segment that must be there. Raised durably before an older one goes.
     pub oldest: u64,

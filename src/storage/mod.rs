@@ -12,6 +12,7 @@ pub mod papers;
 pub mod promise;
 pub mod recovery;
 pub mod refusal;
+pub mod restart;
 pub mod retention;
 pub mod scanner;
 pub mod scrub;

@@ -16,6 +16,8 @@ pub struct Files<'a> {
     pub promise: Option<&'a [u8]>,
     /// Bytes of the watermark.
     pub watermark: Option<&'a [u8]>,
+    /// Whether there is anything in their directory, which gets its name with all of them in it.
+    pub is_kept: bool,
 }
 
 /// Why papers must not be gone by. Nothing was changed.
@@ -81,6 +83,19 @@ pub enum PapersRefusal {
         /// Last zxid.
         last: Zxid,
     },
+    /// As that, in a member of an ensemble.
+    #[error(
+        "log epoch {epoch} is newer than accepted epoch {accepted}: state/promise at offset 0 does not belong to the log that ends at zxid \
+         {last}; directories were mixed: put the files together that belong together"
+    )]
+    Accepted {
+        /// Epoch of the last zxid.
+        epoch: u32,
+        /// Epoch accepted.
+        accepted: u32,
+        /// Last zxid.
+        last: Zxid,
+    },
 }
 
 /// One paper and how it is written on.
@@ -119,11 +134,18 @@ impl Papers {
         let current = self.promise.said.current;
         if last.epoch() > current { Err(PapersRefusal::Epoch { epoch: last.epoch(), current, last }) } else { Ok(()) }
     }
+
+    /// As [`allow`](Self::allow), for a member of an ensemble: the history of an epoch may be logged before the epoch is joined, but never
+    /// before it is accepted.
+    pub fn allow_member(&self, last: Zxid) -> Result<(), PapersRefusal> {
+        let accepted = self.promise.said.accepted;
+        if last.epoch() > accepted { Err(PapersRefusal::Accepted { epoch: last.epoch(), accepted, last }) } else { Ok(()) }
+    }
 }
 
 /// Reads the papers of server `here`, or of whichever it is. `None` says that there are none at all: the directory is new, or of a release before them.
 pub fn judge(files: Files<'_>, here: Option<ServerId>) -> Result<Option<Papers>, PapersRefusal> {
-    if files.manifest.is_none() && files.promise.is_none() && files.watermark.is_none() {
+    if files.manifest.is_none() && files.promise.is_none() && files.watermark.is_none() && !files.is_kept {
         return Ok(None);
     }
     // As much as can be known for a message, before anything is judged.

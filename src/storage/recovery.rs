@@ -55,7 +55,7 @@ pub enum Start {
 pub struct Plan {
     /// Write these as zeros.
     pub erase: Vec<EraseRange>,
-    /// Then sync these segments: nothing of the log counts as durable before. Includes every segment of `erase`.
+    /// Then sync these segments, which are all that were read: nothing of the log counts as durable before, and nothing as erased.
     pub sync: Vec<u64>,
     /// Make these segments anew (salt, zeros, header); the crash hit their making.
     pub recreate: Vec<u64>,
@@ -217,6 +217,12 @@ impl Recovery {
         self.last
     }
 
+    /// Everything in the good prefix up to this zxid is known to be committed: what its headers say so far, at most.
+    #[must_use]
+    pub fn committed(&self) -> Zxid {
+        self.committed.min(self.last)
+    }
+
     /// Reads segment `number`, whose file is `file`, and visits the records that continue the good prefix.
     ///
     /// Later damage may still lead to a refusal; what was visited then remains true history, the log is merely not all there.
@@ -283,7 +289,9 @@ impl Recovery {
             self.walk = Walk::Rootless;
         }
         seen.end = offset as u64;
-        let rest = survey(bytes, salt, offset, self.expected());
+        // Where no header is, a batch may lie that was written to the wrong place.
+        let from = if start.is_ok() { offset } else { 0 };
+        let rest = survey(bytes, salt, from, self.expected());
         if let Some(version) = rest.newer {
             return Err(self.newer(number, offset, version, BATCH_VERSION).into());
         }
@@ -295,7 +303,7 @@ impl Recovery {
         self.later = self.later.max(rest.last);
         self.later_durable = self.later_durable.max(rest.durable);
         let dirty = if recycled { rest.ours } else { rest.dirty };
-        seen.dirty = dirty.map(|range| (range.start as u64, range.end as u64));
+        seen.dirty = dirty.map(|range| (range.start.max(offset) as u64, range.end as u64)).filter(|(from, to)| from < to);
         if self.stopped.is_none_or(|stopped| stopped.tail_blank && seen.dirty.is_some()) {
             let reason = bad.map_or(Reason::Unreadable, |bad| bad.reason);
             let range = bad.and_then(|bad| bad.header).map(|header| (header.first, header.last));
@@ -441,12 +449,12 @@ impl Recovery {
                     "recreated segment {}: at offset 0 it is not as it was made, and it holds no batch; what it may have held after zxid {} is \
                      lost, so compare with a copy if you keep one",
                     file_name(seen.number),
-                    self.last
+                    self.last.max(known.image)
                 ));
                 plan.recreate.push(seen.number);
             }
-            let unsynced = seen.good.is_some_and(|last| last > self.durable);
-            if unsynced || plan.erase.last().is_some_and(|range| range.segment == seen.number) {
+            // After the end of a process alone neither what is there nor what was erased of it need be durable.
+            if plan.recreate.last() != Some(&seen.number) {
                 plan.sync.push(seen.number);
             }
         }
@@ -468,9 +476,9 @@ impl Recovery {
         Refusal::Damaged { segment, offset, reason, first, last, good, durable, intact }
     }
 
-    /// The line about a torn tail. An end in blanks or in bytes of an older use, with nothing after it, is not torn.
+    /// The line about a torn tail. An end in blanks, or in what older uses have left, with nothing of this use after it, is not torn.
     fn torn(&self, plan: &Plan) -> Option<String> {
-        let stopped = self.stopped.filter(|stopped| stopped.reason != Reason::OldBytes || self.intact_after > 0)?;
+        let stopped = self.stopped?;
         let bytes: u64 = plan.erase.iter().map(|range| range.len).sum();
         let clean = stopped.tail_blank || bytes == 0;
         let image = self.known.unwrap_or_default().image;
@@ -622,6 +630,12 @@ mod tests {
             &mut self.files.get_mut(&placed.segment).unwrap()[at..at + placed.len]
         }
 
+        /// Segment `number` was another one before.
+        fn recycle(&mut self, number: u64) {
+            let header = SegmentHeader { start: start(number), server: ServerId(1), created: WallMillis(0), recycled: true };
+            self.files.get_mut(&number).unwrap()[..BLOCK].copy_from_slice(&header.encode()[..]);
+        }
+
         fn recover(&self) -> (Vec<u64>, Result<Plan, Refusal>) {
             recover(Recovery::new(), &self.files)
         }
@@ -666,7 +680,7 @@ mod tests {
         assert_eq!((at.chain, at.marked), (log.appender.position().chain, Zxid(5)));
         assert_eq!((plan.last, plan.durable_mark, plan.committed, plan.batches), (Zxid(6), Zxid(5), Zxid(5), 6));
         assert_eq!(plan.spares, [start(3), start(4)]);
-        assert_eq!((plan.sync, plan.erase, plan.warnings), (vec![2], vec![], vec![]));
+        assert_eq!((plan.sync, plan.erase, plan.warnings), (vec![1, 2, 3, 4], vec![], vec![]));
         assert!(plan.recreate.is_empty() && plan.remove.is_empty());
     }
 
@@ -741,7 +755,7 @@ mod tests {
         assert_eq!(zxids, up_to(3));
         assert_eq!(place(&plan), (1, 4 * BLOCK as u64, 4));
         assert_eq!(plan.erase, [EraseRange { segment: 2, offset: BLOCK as u64, len: 3 * BLOCK as u64 }]);
-        assert_eq!((plan.sync, plan.spares), (vec![2], vec![start(2)]));
+        assert_eq!((plan.sync, plan.spares), (vec![1, 2], vec![start(2)]));
         assert!(plan.warnings[0].contains("3 batches among them"), "{:?}", plan.warnings);
     }
 
@@ -790,10 +804,37 @@ mod tests {
         let mut log = Log::new();
         log.add_flushed(5);
         log.files.get_mut(&2).unwrap()[2 * BLOCK..3 * BLOCK].copy_from_slice(&stale);
+        log.recycle(2);
         let (zxids, plan) = log.recover();
         let plan = plan.unwrap();
         assert_eq!((zxids, place(&plan)), (up_to(5), (2, 2 * BLOCK as u64, 6)));
-        assert_eq!((plan.warnings, plan.erase.len()), (vec![], 1));
+        assert_eq!((plan.warnings, plan.erase), (vec![], vec![]));
+        // A segment that was full of zeros has no older use: what is there was written to the wrong place.
+        log.files.get_mut(&2).unwrap()[..BLOCK].copy_from_slice(&blank(2)[..BLOCK]);
+        let plan = log.recover().1.unwrap();
+        assert!(
+            plan.warnings[0].contains("tail torn at offset 8192 after zxid 0x5 (a batch of an older use"),
+            "{:?}",
+            plan.warnings
+        );
+        assert_eq!(plan.erase, [EraseRange { segment: 2, offset: 2 * BLOCK as u64, len: BLOCK as u64 }]);
+    }
+
+    #[test]
+    fn a_header_of_this_use_behind_bytes_of_an_older_one_is_told() {
+        let mut old = Log::new();
+        old.add_flushed(4);
+        let stale = old.batch(4).to_vec();
+        let mut log = Log::new();
+        log.add_flushed(6).recycle(2);
+        // Batch 6 lies a block too far, and its records are not as they were.
+        let mut last = log.batch(6).to_vec();
+        last[BATCH_HEADER + 5] ^= 1;
+        log.batch(6).copy_from_slice(&stale);
+        log.files.get_mut(&2).unwrap()[3 * BLOCK..4 * BLOCK].copy_from_slice(&last);
+        let plan = log.recover().1.unwrap();
+        assert_eq!((plan.last, plan.erase.len(), plan.warnings.len()), (Zxid(5), 1, 1));
+        assert!(plan.warnings[0].contains("tail torn at offset 8192 after zxid 0x5"), "{:?}", plan.warnings);
     }
 
     #[test]
@@ -836,6 +877,15 @@ mod tests {
         let second = log.files.remove(&2).unwrap();
         log.files.insert(3, second);
         assert!(matches!(log.recover().1, Err(Refusal::Missing { segment: 2, .. })));
+        // A batch in the place of a spare's header.
+        let mut log = Log::new();
+        log.add_flushed(5);
+        let mut spare = blank(3);
+        spare[..BLOCK].swap_with_slice(log.batch(5));
+        log.files.insert(3, spare);
+        log.recycle(2);
+        let error = HeaderError::Damaged;
+        assert_eq!(log.recover().1, Err(Refusal::Header { segment: 3, error, good: Zxid(4) }));
     }
 
     #[test]
@@ -912,7 +962,7 @@ mod tests {
             log.batch(before + 1).fill(0);
             let known = Known { durable: Zxid(durable), image: Zxid(7), ..Known::default() };
             let (zxids, plan) = recover(Recovery::knowing(known), &log.files);
-            assert_eq!((zxids, plan.unwrap().last), (up_to(before as u64), Zxid(before as u64)));
+            assert_eq!((zxids, plan.unwrap().last), (vec![], Zxid(before as u64)), "the image holds what comes before it");
         }
     }
 

@@ -91,14 +91,14 @@ impl Selection {
 }
 
 /// Whether the file of segment `number`, which a start does not read, holds nothing that `image` does not hold. Its number says so where
-/// its header bears it; else its batches have to, for it may be a later segment under another's name.
+/// its header bears it; else its batches have to, for it may be a later segment under another's name. One may lie in the header's place.
 pub fn superseded(number: u64, file: &[u8], image: Zxid) -> Result<(), Refusal> {
     match SegmentHeader::decode(number, file) {
         Ok(_) => Ok(()),
         Err(HeaderError::Newer(version)) => {
             Err(Refusal::Newer { segment: number, offset: 0, version, known: FORMAT, good: image })
         }
-        Err(error) if survey(file, None, BLOCK, 0).last > image => Err(Refusal::Header { segment: number, error, good: image }),
+        Err(error) if survey(file, None, 0, 0).last > image => Err(Refusal::Header { segment: number, error, good: image }),
         Err(_) => Ok(()),
     }
 }
@@ -184,5 +184,9 @@ mod tests {
         let error = HeaderError::Damaged;
         assert_eq!(superseded(9, &file, Zxid(70)), Err(Refusal::Header { segment: 9, error, good: Zxid(70) }));
         assert_eq!(superseded(9, &file[..BLOCK], Zxid(70)), Ok(()), "nothing is there");
+        let error = HeaderError::Damaged;
+        file.copy_within(BLOCK..2 * BLOCK, 0);
+        file[BLOCK..].fill(0);
+        assert_eq!(superseded(9, &file, Zxid(70)), Err(Refusal::Header { segment: 9, error, good: Zxid(70) }), "in its place");
     }
 }

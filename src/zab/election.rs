@@ -72,6 +72,8 @@ pub struct Election {
     repeat_at: Millis,
     /// A quorum agrees; it is final at this time unless something better comes.
     final_at: Option<Millis>,
+    /// This server is to stop.
+    is_leaving: bool,
 }
 
 impl Election {
@@ -93,6 +95,7 @@ impl Election {
             wait: times.notification_min,
             repeat_at: Millis(0),
             final_at: None,
+            is_leaving: false,
         }
     }
 
@@ -101,6 +104,24 @@ impl Election {
     pub fn deadline(&self) -> Option<Millis> {
         let open = self.state == State::Open;
         open.then(|| self.final_at.map_or(self.repeat_at, |at| at.min(self.repeat_at)))
+    }
+
+    /// This server is to stop: it is no candidate any more, but agrees with whoever seeks a leader, so that they need not wait for it.
+    pub fn leave(&mut self) {
+        self.is_leaving = true;
+        self.reopen();
+    }
+
+    fn second(&self, from: ServerId, heard: &Notification, out: &mut Vec<Out>) {
+        let is_fit = |vote: &Vote| vote.leader != self.me && self.quorum.has(vote.leader);
+        if heard.standing == Standing::Looking
+            && self.quorum.has(from)
+            && self.quorum.has(self.me)
+            && heard.vote.as_ref().is_some_and(is_fit)
+        {
+            let config = Some(Arc::clone(&self.config));
+            out.push(Out::Notify { to: from, notification: Notification { config, ..heard.clone() } });
+        }
     }
 
     /// This server seeks a leader again, but is not ready to vote yet.
@@ -128,13 +149,15 @@ impl Election {
         elected
     }
 
-    /// The leader is found and synchronised: later comers are to see the vote in the new epoch. Observers are told, who would otherwise
-    /// have to ask, and may have become slow in that.
+    /// The leader is found and synchronised: later comers are to see the vote in the new epoch. Everybody is told: observers, who would
+    /// otherwise have to ask, and may have become slow in that; voters, because the last that was said is said again to whoever comes back,
+    /// and must not be that there is nothing yet.
     pub fn settle(&mut self, epoch: u32, observers: &[ServerId], out: &mut Vec<Out>) {
         if let Some(vote) = &mut self.proposal {
             vote.epoch = epoch;
         }
         if self.own.is_some() {
+            self.notify_all(out);
             for to in observers {
                 self.notify(*to, out);
             }
@@ -179,7 +202,9 @@ impl Election {
         let is_looking = heard.standing == Standing::Looking;
         match self.state {
             State::Waiting => {
-                if self.quorum.has(from) {
+                if self.is_leaving {
+                    self.second(from, heard, out);
+                } else if self.quorum.has(from) {
                     self.held.insert(from, heard.clone());
                 }
                 None
@@ -227,8 +252,12 @@ impl Election {
         let vote = self.proposal?;
         let ours = Heard { vote, round: self.round, standing: Standing::Looking };
         let agreeing = self.received.iter().filter(|(_, heard)| heard.agrees(&ours)).map(|(server, _)| *server);
-        if self.quorum.is_met(agreeing) {
-            self.final_at.get_or_insert(now.plus(self.times.finalize_wait));
+        if self.quorum.is_met(agreeing.clone()) {
+            // Where everybody agrees nothing better can come.
+            let is_all = agreeing.clone().count() == self.quorum.voters().count() && self.received.len() > 1;
+            let wait = if is_all { 0 } else { self.times.finalize_wait };
+            let at = now.plus(wait);
+            self.final_at = Some(self.final_at.map_or(at, |before| before.min(at)));
         } else {
             self.final_at = None;
         }
@@ -388,7 +417,8 @@ mod tests {
         assert_eq!(e.hear(Millis(1), ServerId(3), &said(Leading, Some(vote(3, 4, 2)), 41), &mut out), Some(vote(3, 4, 2)));
         out.clear();
         e.settle(6, &[ServerId(7)], &mut out);
-        assert_eq!(told(&mut out), [(7, Following, Some(vote(3, 6, 2)), 41)]);
+        let all = [2, 3, 7].map(|to| (to, Following, Some(vote(3, 6, 2)), 41));
+        assert_eq!(told(&mut out), all);
         assert_eq!(e.hear(Millis(9), ServerId(2), &said(Looking, Some(vote(2, 1, 1)), 1), &mut out), None);
         assert_eq!(told(&mut out), [(2, Following, Some(vote(3, 6, 2)), 41)]);
         assert_eq!(e.hear(Millis(9), ServerId(2), &said(Leading, Some(vote(2, 9, 1)), 50), &mut out), None);
@@ -445,7 +475,26 @@ mod tests {
     fn what_came_before_it_began_is_not_lost() {
         let (mut e, mut out) = (election(1, 2), Vec::new());
         assert_eq!(e.hear(Millis(0), ServerId(2), &said(Looking, Some(vote(2, 1, 1)), 1), &mut out), None);
-        assert_eq!(e.begin(Millis(0), Some(vote(1, 1, 1)), &mut out), None);
-        assert_eq!(e.time(Millis(200), &mut out), Some(vote(2, 1, 1)));
+        assert_eq!(e.begin(Millis(0), Some(vote(1, 1, 1)), &mut out), Some(vote(2, 1, 1)), "everybody agrees");
+    }
+
+    #[test]
+    fn who_leaves_agrees_with_those_who_stay() {
+        let (mut stays, mut leaves, mut out) = (election(1, 3), election(3, 3), Vec::new());
+        leaves.leave();
+        assert_eq!(stays.begin(Millis(0), Some(vote(1, 1, 1)), &mut out), None);
+        assert_eq!(
+            stays.hear(Millis(1), ServerId(2), &said(Looking, Some(vote(2, 1, 1)), 1), &mut out),
+            None,
+            "it waits for the third"
+        );
+        out.clear();
+        assert_eq!(leaves.hear(Millis(1), ServerId(1), &said(Looking, Some(vote(2, 1, 1)), 1), &mut out), None);
+        let [Out::Notify { to: ServerId(1), notification }] = &out[..] else { panic!("it agrees: {out:?}") };
+        assert_eq!(stays.hear(Millis(2), ServerId(3), &notification.clone(), &mut Vec::new()), Some(vote(2, 1, 1)));
+        out.clear();
+        leaves.hear(Millis(3), ServerId(1), &said(Looking, Some(vote(3, 1, 1)), 1), &mut out);
+        leaves.hear(Millis(3), ServerId(2), &said(Following, Some(vote(2, 1, 1)), 1), &mut out);
+        assert_eq!(out, [], "it is no candidate, and has no part in what is settled");
     }
 }

@@ -486,7 +486,15 @@ mod tests {
         fn with_log(me: u8) -> Self {
             Self::new(
                 me,
-                Found { accepted: 1, current: 1, base: Zxid::ZERO, ends: vec![z(1, 5)], delivered: z(1, 2), is_impaired: false },
+                Found {
+                    accepted: 1,
+                    current: 1,
+                    base: Zxid::ZERO,
+                    ends: vec![z(1, 5)],
+                    delivered: z(1, 2),
+                    is_impaired: false,
+                    is_new: None,
+                },
             )
         }
 
@@ -626,6 +634,7 @@ mod tests {
             ends: vec![z(1, 5), z(4, 2)],
             delivered: z(1, 5),
             is_impaired: false,
+            is_new: None,
         };
         let mut l = Learner::new(1, found);
         l.joins(5);
@@ -822,7 +831,15 @@ mod tests {
 
     #[test]
     fn one_that_may_have_forgotten_keeps_away_learns_and_then_counts() {
-        let found = Found { accepted: 0, current: 0, base: Zxid::ZERO, ends: vec![], delivered: Zxid::ZERO, is_impaired: true };
+        let found = Found {
+            accepted: 0,
+            current: 0,
+            base: Zxid::ZERO,
+            ends: vec![],
+            delivered: Zxid::ZERO,
+            is_impaired: true,
+            is_new: None,
+        };
         let mut l = Learner::new(1, found);
         l.now = 34_999;
         l.step(In::Time);

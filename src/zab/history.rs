@@ -103,7 +103,7 @@ impl History {
             Some(end) if end.epoch() == record.zxid.epoch() => *end = record.zxid,
             _ => self.ends.push(record.zxid),
         }
-        if cfg!(mutant = "m07") && record.zxid.counter() % 7 == 0 {
+        if cfg!(mutant = "m07") && record.zxid.counter().is_multiple_of(7) {
             return;
         }
         self.bytes += record.blob.len();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     fn found(base: Zxid, ends: &[Zxid]) -> Found {
-        Found { accepted: 9, current: 9, base, ends: ends.to_vec(), delivered: base, is_impaired: false }
+        Found { accepted: 9, current: 9, base, ends: ends.to_vec(), delivered: base, is_impaired: false, is_new: None }
     }
 
     fn record(epoch: u32, counter: u32) -> Record {

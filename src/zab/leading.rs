@@ -515,8 +515,15 @@ mod tests {
                 notification_max: 1000,
                 finalize_wait: 200,
             };
-            let found =
-                Found { accepted: 1, current: 1, base: Zxid::ZERO, ends: vec![z(1, 5)], delivered: z(1, 2), is_impaired: false };
+            let found = Found {
+                accepted: 1,
+                current: 1,
+                base: Zxid::ZERO,
+                ends: vec![z(1, 5)],
+                delivered: z(1, 2),
+                is_impaired: false,
+                is_new: None,
+            };
             let (peer, out) = Peer::new(ServerId(3), members, times, found, Millis(0));
             Self { peer, out, now: 0, held: None }
         }

@@ -26,6 +26,7 @@ mod books;
 mod discovery;
 mod election;
 mod following;
+mod founding;
 mod history;
 mod leading;
 mod peer;
@@ -285,6 +286,17 @@ pub struct Found {
     pub delivered: Zxid,
     /// It may have forgotten something that it acknowledged: it learns, and has no vote until a leader has restored it.
     pub is_impaired: bool,
+    /// It is impaired because it has nothing at all: where its ensemble is a new one, by this rule, that is as it should be.
+    pub is_new: Option<Bootstrap>,
+}
+
+/// Which voters have to be empty where an ensemble is new.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bootstrap {
+    /// All of them.
+    All,
+    /// A majority. An operator who says so vouches for it that there is no old one.
+    Majority,
 }
 
 impl Found {

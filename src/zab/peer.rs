@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use crate::ground::ids::{ServerId, Zxid};
 use crate::ground::time::Millis;
 use crate::proto::packet::Packet;
-use crate::proto::vote::Vote;
+use crate::proto::vote::{Standing, Vote};
 
 use super::books::Books;
 use super::election::Election;
 use super::following::{Following, Why};
+use super::founding::{Founding, Verdict};
 use super::leading::{LEARNERS_MAX, Leading};
 use super::progress::{Progress, Stage};
 use super::{Found, In, Link, Members, Out, Role, Times};
@@ -40,6 +41,12 @@ pub struct Learner {
     pub acked: Option<Zxid>,
 }
 
+/// How long a voter that may have forgotten a promise keeps away, ms: until whoever asked for that promise leads or has given up, and whoever
+/// led before has noticed.
+const fn away(times: &Times) -> u64 {
+    (3 * times.init_limit + times.sync_limit) * times.tick
+}
+
 /// One server's part in the ensemble.
 #[derive(Debug)]
 pub struct Peer {
@@ -60,6 +67,10 @@ pub struct Peer {
     heard_epoch: u32,
     /// Leaders that could not be joined, one after the other.
     failures: u32,
+    /// It led when it was told to leave, and has not heard since that another leads.
+    wants_heir: bool,
+    /// It has nothing, and asks whether that is as it should be.
+    founding: Option<Founding>,
 }
 
 impl Peer {
@@ -71,8 +82,11 @@ impl Peer {
     pub fn new(me: ServerId, members: Members, times: Times, found: Found, now: Millis) -> (Self, Vec<Out>) {
         let books = Books::new(me, members, times, &found);
         let election = Election::new(me, books.quorum.clone(), books.members.text.clone(), times);
-        let keeps_away = books.quorum.has(me) && !books.has_vote();
-        let away = if keeps_away { (3 * times.init_limit + times.sync_limit) * times.tick } else { 0 };
+        let is_voter = books.quorum.has(me);
+        let rule = found.is_new.filter(|_| is_voter && found.is_impaired);
+        let text = books.members.text.clone();
+        let founding = rule.map(|rule| Founding::new(me, &books.members.voters, rule, text, times, now));
+        let away = if is_voter && !books.has_vote() && founding.is_none() { away(&times) } else { 0 };
         let mut peer = Self {
             books,
             election,
@@ -87,6 +101,8 @@ impl Peer {
             is_restoring: false,
             heard_epoch: 0,
             failures: 0,
+            wants_heir: false,
+            founding,
         };
         let mut out = vec![Out::Became(Role::Looking)];
         peer.settle(now, &mut out);
@@ -142,6 +158,12 @@ impl Peer {
         self.books.is_impaired()
     }
 
+    /// It was told to leave, and leaves nobody behind who seeks a leader and could do with its vote.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.is_leaving && !self.wants_heir && self.role == Role::Looking
+    }
+
     /// How many servers have a vote.
     #[must_use]
     pub const fn voters(&self) -> usize {
@@ -180,6 +202,7 @@ impl Peer {
             Stand::Following(following) => following.deadline(),
             Stand::Leading(_) => None,
         };
+        let other = self.founding.as_ref().map(Founding::deadline).or(other);
         other.map_or(self.half_tick_at, |at| at.min(self.half_tick_at))
     }
 
@@ -196,7 +219,12 @@ impl Peer {
     fn take(&mut self, now: Millis, input: In, out: &mut Vec<Out>) -> Result<(), Why> {
         match (input, &mut self.stand) {
             (In::Time, _) => return self.time(now, out),
+            (In::Notification { from, notification }, _) if self.founding.is_some() => {
+                let verdict = self.founding.as_mut().and_then(|founding| founding.hear(now, from, &notification));
+                self.judge(now, verdict, out);
+            }
             (In::Notification { from, notification }, _) => {
+                self.wants_heir &= notification.standing != Standing::Leading;
                 if let Some(vote) = self.election.hear(now, from, &notification, out) {
                     self.elected(now, vote, out);
                 }
@@ -280,6 +308,8 @@ impl Peer {
         if is_half_tick {
             self.half_tick_at = now.plus((self.books.times.tick / 2).max(1));
         }
+        let verdict = self.founding.as_mut().and_then(|founding| founding.time(now, out));
+        self.judge(now, verdict, out);
         match &mut self.stand {
             Stand::Looking => {
                 let limit = self.books.times.init_limit * self.books.times.tick;
@@ -301,13 +331,38 @@ impl Peer {
         }
     }
 
+    /// An empty voter has found out what its ensemble is.
+    fn judge(&mut self, now: Millis, verdict: Option<Verdict>, out: &mut Vec<Out>) {
+        match verdict {
+            None => return,
+            Some(Verdict::New) => {
+                self.is_restoring = true;
+                self.books.restore(out);
+            }
+            Some(Verdict::Old { by }) => {
+                let away = away(&self.books.times);
+                self.ready_at = now.plus(away);
+                tracing::warn!(
+                    "this server has nothing, and server {} tells of an ensemble that is not new: it learns without a vote, beginning in {} s, \
+                     and votes again when it has all",
+                    by.0,
+                    away / 1000
+                );
+            }
+        }
+        self.founding = None;
+    }
+
     fn leave(&mut self, now: Millis, out: &mut Vec<Out>) -> Result<(), Why> {
         self.is_leaving = true;
         match &mut self.stand {
-            Stand::Leading(leading) if leading.served_epoch().is_some() => leading.leave(now),
+            Stand::Leading(leading) if leading.served_epoch().is_some() => {
+                self.wants_heir = true;
+                leading.leave(now);
+            }
             Stand::Leading(_) | Stand::Following(_) => return Err("the server stops"),
             Stand::Looking => {
-                self.election.reopen();
+                self.election.leave();
                 self.unpark("the server stops", out);
             }
         }
@@ -353,7 +408,11 @@ impl Peer {
         }
         self.books.flush(out);
         self.books.step_back();
-        self.election.reopen();
+        if self.is_leaving {
+            self.election.leave();
+        } else {
+            self.election.reopen();
+        }
         self.has_begun = false;
         self.tell_role(out);
     }
@@ -361,7 +420,7 @@ impl Peer {
     /// Whether an election may begin: the vote tells of a log at rest.
     fn may_begin(&self) -> bool {
         let is_at_rest = self.books.is_idle() || cfg!(any(mutant = "m05", mutant = "m15"));
-        matches!(self.stand, Stand::Looking) && !self.has_begun && !self.is_leaving && is_at_rest
+        matches!(self.stand, Stand::Looking) && !self.has_begun && !self.is_leaving && is_at_rest && self.founding.is_none()
     }
 
     /// Goes on wherever something has become possible.

@@ -186,6 +186,7 @@ mod tests {
             ends: vec![z(2, 8), z(4, 3), z(6, 4)],
             delivered: z(6, 2),
             is_impaired: false,
+            is_new: None,
         };
         choose(&History::new(&found, 0), last, z(6, 2))
     }
@@ -220,7 +221,15 @@ mod tests {
 
     #[test]
     fn two_that_have_nothing_agree() {
-        let found = Found { accepted: 0, current: 0, base: Zxid::ZERO, ends: vec![], delivered: Zxid::ZERO, is_impaired: false };
+        let found = Found {
+            accepted: 0,
+            current: 0,
+            base: Zxid::ZERO,
+            ends: vec![],
+            delivered: Zxid::ZERO,
+            is_impaired: false,
+            is_new: None,
+        };
         assert_eq!(choose(&History::new(&found, 0), Zxid::ZERO, Zxid::ZERO), Plan::Diff { from: Zxid::ZERO });
     }
 }

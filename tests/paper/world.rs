@@ -128,6 +128,7 @@ impl World {
             ends,
             delivered: disk.delivered,
             is_impaired: disk.impaired,
+            is_new: None,
         };
         let (mut peer, out) = Peer::new(ServerId(id), members, TIMES, found, now);
         peer.set_limits(memory, epoch_length);

@@ -204,7 +204,9 @@ impl World {
     /// As `server/recover.rs` does it, in memory.
     pub fn start(&self) -> Result<Started, String> {
         let paper = |form: Form| self.papers.get(form.name).map(Vec::as_slice);
-        let files = Files { manifest: paper(manifest::FORM), promise: paper(promise::FORM), watermark: paper(watermark::FORM) };
+        let is_kept = !self.papers.is_empty();
+        let files =
+            Files { manifest: paper(manifest::FORM), promise: paper(promise::FORM), watermark: paper(watermark::FORM), is_kept };
         let papers = papers::judge(files, Some(HERE)).map_err(|refusal| refusal.to_string())?;
         let said = papers.as_ref().map(|papers| papers.manifest.said);
         let good = self.images.iter().rfind(|(_, is_good)| **is_good).map_or(0, |(zxid, _)| *zxid);

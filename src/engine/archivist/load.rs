@@ -60,6 +60,12 @@ enum Content {
 }
 
 impl Part {
+    /// Its sessions with their timeouts, ms, if it is one of sessions.
+    #[must_use]
+    pub fn sessions(&self) -> &[(SessionId, i32)] {
+        if let Content::Sessions(sessions) = &self.content { sessions } else { &[] }
+    }
+
     /// Its records, if it is one of znodes.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         let znodes = if let Content::Znodes(znodes) = &self.content { Some(znodes) } else { None };

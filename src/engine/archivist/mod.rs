@@ -159,6 +159,17 @@ impl Archivist {
         self.since.1 += batch.bytes as u64;
     }
 
+    /// The whole state was replaced by this one, of which there is an image: it goes on from there.
+    ///
+    /// # Panics
+    /// While an image is being written.
+    pub fn reset(&mut self, view: View, sessions: BTreeMap<SessionId, i32>, zxid: Zxid) {
+        assert!(self.writing.is_none(), "an image is exact at one zxid");
+        (self.view, self.sessions, self.applied) = (view, sessions, zxid);
+        (self.since, self.ordered) = ((0, 0), false);
+        self.census.archived = zxid;
+    }
+
     /// An image is wanted of what was adopted so far, whatever the policy says. Nothing comes of it where there is one already.
     pub fn order(&mut self) {
         self.ordered |= self.applied > self.census.archived;

@@ -80,10 +80,14 @@ impl Corridor {
 
 impl Sequencer {
     /// A request of one of this learner's clients goes to the leader.
-    pub(super) fn send_on(&mut self, from: ShardId, train: &Train, item: &Item, now: Now) {
+    pub(super) fn send_on(&mut self, from: ShardId, train: &Train, item: &Item) {
         let ticket = Ticket { shard: from, conn: item.conn };
         let serves = self.member.as_ref().is_some_and(|member| member.serves());
         match &item.ask {
+            Ask::Open { timeout_ms } if self.is_read_only() => self.visit(ticket, None, *timeout_ms),
+            Ask::Attach { session, password_ok, timeout_ms } if self.is_read_only() => {
+                self.visit(ticket, Some((*session, *password_ok)), *timeout_ms);
+            }
             Ask::Open { timeout_ms } if serves => {
                 let mut session = self.ids.next();
                 while self.sessions.state(session) != State::Unknown {
@@ -113,7 +117,25 @@ impl Sequencer {
                 self.ask_leader(asked, *session, body, who);
             }
         }
-        let _ = now;
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.member.as_ref().is_some_and(|member| member.is_read_only)
+    }
+
+    /// A client comes to read. Its session is known here alone, or it is one that was open when the leader was lost.
+    fn visit(&mut self, ticket: Ticket, known: Option<(SessionId, bool)>, timeout_ms: i32) {
+        let opened = self.ids.next();
+        let member = self.member.as_mut().expect("only a member may know of no leader");
+        let granted = match known {
+            None => member.visitors.insert(opened),
+            Some((session, password_ok)) => {
+                password_ok && (member.visitors.contains(&session) || self.sessions.state(session) == State::Open)
+            }
+        };
+        let session = known.map_or(opened, |(session, _)| session);
+        let answer = Outward::Attached(ticket.conn, session, granted.then_some(timeout_ms));
+        self.outward.push((super::To::Shard(ticket.shard), answer));
     }
 
     /// A session of this learner was heard of.

@@ -1,12 +1,12 @@
 //! Member: what an engine has besides in an ensemble: its part in the agreement, and what waits for that.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 
 use super::corridor::{Asked, Corridor};
 use super::queue::{Framed, Queue};
 use super::{Flight, Home, Restored, Sequencer, To};
-use crate::engine::census::Standing;
+use crate::engine::census::{ProposalSizes, Standing};
 use crate::engine::message::{Batch, Doors, Outcome, Outward};
 use crate::ground::ids::{ServerId, SessionId, Zxid};
 use crate::ground::limits::BATCH_BYTES_DEFAULT;
@@ -55,14 +55,20 @@ pub(super) struct Member {
     pub(super) asked: VecDeque<(Link, Packet)>,
     /// Answers to learners, each behind the transaction that must be committed first.
     late: VecDeque<(Zxid, Link, Packet)>,
-    /// The state being put in force, and what follows it.
-    installing: Option<(Zxid, Vec<Record>)>,
+    /// Where the state stands that is being put in force.
+    installing: Option<Zxid>,
     /// A state was put in force that stands here.
     floor: Zxid,
+    /// How long after its doors were shut, ms, it serves reads to those who want no more.
+    read_only_after: Option<u64>,
+    shut_since: Millis,
+    pub(super) is_read_only: bool,
+    /// Sessions of clients that read only.
+    pub(super) visitors: BTreeSet<SessionId>,
     /// What cannot be gone on from.
     fault: Option<String>,
-    /// It was told that a tree differs from the leader's.
-    pub(super) is_digest_told: bool,
+    /// What it has proposed, for admin words.
+    sizes: ProposalSizes,
 }
 
 impl Member {
@@ -84,6 +90,13 @@ impl Member {
     fn pend(&mut self, record: Record) {
         self.pending_bytes += record.blob.len();
         self.pending.push_back(record);
+    }
+
+    /// What comes after a transaction is gone.
+    fn cut(&mut self, to: Zxid) {
+        while let Some(record) = self.pending.pop_back_if(|record| record.zxid > to) {
+            self.pending_bytes -= record.blob.len();
+        }
     }
 
     /// The oldest transaction that is not delivered, if it is not beyond a mark.
@@ -150,8 +163,12 @@ impl Sequencer {
             late: VecDeque::new(),
             installing: None,
             floor: Zxid::ZERO,
+            read_only_after: None,
+            shut_since: now.mono(),
+            is_read_only: false,
+            visitors: BTreeSet::new(),
             fault: None,
-            is_digest_told: false,
+            sizes: ProposalSizes::default(),
         });
         pending.into_iter().for_each(|record| member.pend(record));
         self.member = Some(member);
@@ -228,7 +245,18 @@ impl Sequencer {
                         records.into_iter().for_each(|record| member.pend(record));
                     }
                 },
-                Out::Store { token, write } => member.queue.alone(token, write),
+                Out::Store { token, write } => {
+                    // What is appended after it is on its way already when it is done.
+                    match &write {
+                        Write::Cut { to } => member.cut(*to),
+                        Write::Install { tail, .. } => {
+                            member.cut(Zxid::ZERO);
+                            tail.iter().for_each(|record| member.pend(record.clone()));
+                        }
+                        _ => {}
+                    }
+                    member.queue.alone(token, write);
+                }
                 Out::Deliver { up_to } => self.deliver(up_to, now),
                 Out::Became(role) => self.became(role, now),
                 Out::Upward { link, packet } if member.leads() => self.hear_learner(link, packet, now),
@@ -278,9 +306,13 @@ impl Sequencer {
         let served = matches!(member.role, Role::Leading { .. } | Role::Following { .. } | Role::Observing { .. });
         if served {
             self.shut(now);
+        } else if mem::take(&mut member.is_read_only) {
+            self.outward.push((To::All, Outward::Doors(Doors::Shut)));
         }
         let member = self.member.as_mut().expect("it has one");
         member.role = role;
+        member.shut_since = now.mono();
+        member.visitors.clear();
         match role {
             Role::Leading { .. } => {
                 assert!(
@@ -331,6 +363,24 @@ impl Sequencer {
         self.sessions.reset_all(now.mono());
     }
 
+    /// Serves reads to those who want no more, once no leader has been known for so long, ms. At least a tick, or the servers of an ensemble
+    /// that starts would begin with that.
+    pub fn serve_read_only(&mut self, after: u64) {
+        if let Some(member) = &mut self.member {
+            member.read_only_after = Some(after);
+        }
+    }
+
+    /// Opens the doors for those who only read, where it is time to.
+    pub(super) fn open_for_reading(&mut self, now: Now) {
+        let Some(member) = &mut self.member else { return };
+        let is_due = member.read_only_after.is_some_and(|after| now.mono().since(member.shut_since) >= after);
+        if is_due && member.role == Role::Looking && !member.is_leaving && !member.is_read_only {
+            member.is_read_only = true;
+            self.outward.push((To::All, Outward::Doors(Doors::ReadOnly)));
+        }
+    }
+
     /// The zxid after the last one.
     pub(super) fn next_zxid(&self) -> Zxid {
         match self.member.as_ref().and_then(|member| member.epoch()) {
@@ -373,10 +423,13 @@ impl Sequencer {
         });
         let records: Vec<Record> = records.collect();
         assert_eq!(records.len(), batch.entries.len(), "one blob a transaction");
+        records.iter().for_each(|record| member.sizes.note(record.blob.len()));
         batch.bytes = payload.len();
         member.proposed.push_back(batch);
         member.framed = Some(Framed { payload, contents });
         self.advance(In::Propose(records), now);
+        let is_logged = self.member.as_ref().is_some_and(|member| member.framed.is_none());
+        assert!(is_logged, "a leader logs what it proposes");
     }
 
     /// As [`Sequencer::frame`], for a member.
@@ -418,8 +471,8 @@ impl Sequencer {
         }
         let member = self.member.as_mut()?;
         let task = member.queue.take_alone()?;
-        if let (_, Write::Install { at, tail, .. }) = &task {
-            member.installing = Some((*at, tail.clone()));
+        if let (_, Write::Install { at, .. }) = &task {
+            member.installing = Some(*at);
         }
         Some(task)
     }
@@ -430,20 +483,11 @@ impl Sequencer {
         member.queue.alone_is_done(token);
         match done {
             Done::Plain => {}
-            Done::Cut(appender) => {
-                let last = appender.last();
-                self.appender = appender;
-                while let Some(record) = member.pending.pop_back_if(|record| record.zxid > last) {
-                    member.pending_bytes -= record.blob.len();
-                }
-            }
+            Done::Cut(appender) => self.appender = appender,
             Done::Installed { restored, appender } => {
-                let (at, tail) = member.installing.take().expect("a state was to be put in force");
+                let at = member.installing.take().expect("a state was to be put in force");
                 let Restored { ledger, sessions, last } = *restored;
                 assert!(last <= at, "the state stands where it was said to");
-                member.pending.clear();
-                member.pending_bytes = 0;
-                tail.into_iter().for_each(|record| member.pend(record));
                 member.floor = at;
                 (self.ledger, self.sessions, self.appender) = (ledger, sessions, appender);
                 self.proposed = at;
@@ -466,6 +510,12 @@ impl Sequencer {
         self.advance(In::Leave, now);
     }
 
+    /// Whether it has left, and nobody waits for its vote any more.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.member.as_ref().is_some_and(|member| member.peer.has_left())
+    }
+
     /// What it is in its ensemble; none for a server alone.
     #[must_use]
     pub fn role(&self) -> Option<Role> {
@@ -478,11 +528,13 @@ impl Sequencer {
         let member = self.member.as_ref()?;
         Some(Standing {
             role: member.role,
+            is_read_only: member.is_read_only,
             is_impaired: member.peer.is_impaired(),
             promise: member.peer.promise(),
             proposed: member.peer.proposed(),
             learners: member.peer.learners(),
             voters: member.peer.voters(),
+            proposals: member.sizes,
         })
     }
 

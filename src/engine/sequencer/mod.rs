@@ -158,6 +158,12 @@ impl Sequencer {
         self.delivered
     }
 
+    /// Everything in the log up to this transaction survives.
+    #[must_use]
+    pub fn logged(&self) -> Zxid {
+        self.appender.durable()
+    }
+
     /// Whether the batch being filled has room for another transaction of any size. While it is not known whether the log can go
     /// on after a segment that is nearly full, it has none.
     #[must_use]
@@ -207,7 +213,7 @@ impl Sequencer {
 
     fn item(&mut self, from: ShardId, train: &Train, item: &Item, now: Now) {
         if self.member.as_ref().is_some_and(|member| !member.leads()) {
-            self.send_on(from, train, item, now);
+            self.send_on(from, train, item);
             return;
         }
         let ticket = Ticket { shard: from, conn: item.conn };
@@ -330,6 +336,7 @@ impl Sequencer {
     /// are closed. While this process is kept from its processors, or has more to do than it can, that moment stands still:
     /// the silence of a session may then be ours.
     pub fn tick(&mut self, now: Now, heard_up_to: Millis) {
+        self.open_for_reading(now);
         let is_leaders = self.member.as_ref().is_none_or(|member| member.leads());
         if self.closing || !is_leaders {
             return;

@@ -17,7 +17,8 @@ impl Sequencer {
         while let Some(record) = self.member.as_mut().and_then(|member| member.pop_pending(up_to)) {
             if let Err(why) = self.take_in(&record, &mut batch, now) {
                 self.fail(format!(
-                    "transaction {} cannot be taken in: {why}: stopping, this server's log is intact",
+                    "transaction {} cannot be taken in: {why}; where a ZooKeeper leader sent the whole state while writes went on, it was not \
+                     exact: remove this server's data and let it join in a quiet moment",
                     record.zxid
                 ));
                 return;
@@ -51,9 +52,9 @@ impl Sequencer {
             Txn::Multi(members) => Outcome::Multi(parts(members)),
             _ => Outcome::Done,
         };
-        let differs = digest.is_some_and(|digest| digest != self.ledger.tree().digest());
-        if differs && !std::mem::replace(&mut member.is_digest_told, true) {
-            tracing::error!("after transaction {} this server's tree differs from its leader's", record.zxid);
+        if let Some(told) = digest.filter(|digest| *digest != self.ledger.tree().digest()) {
+            let found = self.ledger.tree().digest();
+            return Err(format!("the tree's digest is {found:#x} then, its leader says {told:#x}"));
         }
         if batch.entries.is_empty() {
             batch.first = record.zxid;

@@ -20,6 +20,10 @@ impl Shard {
             self.drop_conn(id, "its ConnectRequest cannot be read");
             return;
         };
+        if self.doors == Doors::ReadOnly && request.read_only != Some(true) {
+            self.drop_conn(id, "this server serves reads alone, and the client wants more");
+            return;
+        }
         let timeout_ms = session::negotiate(request.timeout_ms, self.config.min_timeout_ms, self.config.max_timeout_ms);
         let password_ok = session::secret::verify(request.session, request.password);
         let wish = Wish::new(&request, timeout_ms, password_ok);

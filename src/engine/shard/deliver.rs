@@ -3,7 +3,7 @@
 use super::conn::Phase;
 use super::{Desk, Shard, reads};
 use crate::auth;
-use crate::engine::message::{Batch, Entry, Member, Outcome};
+use crate::engine::message::{Batch, Doors, Entry, Member, Outcome};
 use crate::ground::ids::{ConnId, SessionId, Zxid};
 use crate::ground::limits;
 use crate::ground::time::{Millis, Now};
@@ -209,7 +209,7 @@ impl Shard {
             timeout_ms,
             session,
             password: password(session),
-            read_only: conn.knows_read_only.then_some(false),
+            read_only: conn.knows_read_only.then_some(self.doors == Doors::ReadOnly),
         };
         response.encode(&mut conn.out);
         self.sessions.insert(session, id);

@@ -348,15 +348,12 @@ impl Shard {
         self.credit.requests == 0 && self.train.items.is_empty()
     }
 
-    /// Opens the doors, or shuts them: every connection then ends at once, as in ZooKeeper.
+    /// Opens the doors, or shuts them. Whoever came in by other doors goes at once, as in ZooKeeper.
     fn doors(&mut self, doors: Doors) {
         self.doors = doors;
-        if doors == Doors::Shut {
-            let clients =
-                self.conns.iter().filter(|(_, conn)| !matches!(conn.phase, Phase::Fresh | Phase::Asking | Phase::Ending));
-            for id in clients.map(|(id, _)| id).collect::<Vec<_>>() {
-                self.drop_conn(id, "this server knows of no leader");
-            }
+        let clients = self.conns.iter().filter(|(_, conn)| !matches!(conn.phase, Phase::Fresh | Phase::Asking | Phase::Ending));
+        for id in clients.map(|(id, _)| id).collect::<Vec<_>>() {
+            self.drop_conn(id, "this server has another leader, or none");
         }
     }
 

@@ -7,7 +7,7 @@ use super::lane::Pending;
 use super::{Shard, reads};
 use crate::auth;
 use crate::engine::census::Word;
-use crate::engine::message::{Ask, Inward, Item};
+use crate::engine::message::{Ask, Doors, Inward, Item};
 use crate::ground::ids::{ConnId, Zxid};
 use crate::ground::time::Now;
 use crate::proto::code::Code;
@@ -148,6 +148,17 @@ impl Shard {
         let Some(conn) = self.conns.get(id) else { return };
         conn.stats.received += 1;
         match kind(op) {
+            Kind::Write if op == opcode::CLOSE_SESSION && self.doors == Doors::ReadOnly => {
+                conn.lane.park(Pending::Refusal { xid, code: Code::Ok, is_last: true });
+                conn.phase = Phase::Leaving;
+                self.release(id, now);
+            }
+            Kind::Write | Kind::Read
+                if self.doors == Doors::ReadOnly && (op == opcode::SYNC || matches!(kind(op), Kind::Write)) =>
+            {
+                conn.lane.park(Pending::Refusal { xid, code: Code::NotReadOnly, is_last: false });
+                self.release(id, now);
+            }
             Kind::Read if op == opcode::SYNC && self.config.is_member => self.park_write(id, xid, op, body, now),
             Kind::Read if conn.lane.is_clear() => {
                 reads::serve(&mut self.desk, conn, id, xid, op, body);

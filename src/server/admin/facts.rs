@@ -40,6 +40,25 @@ pub struct Facts {
     pub read_only_enabled: bool,
     /// The machine and the user.
     pub host: Host,
+    /// A member's ensemble; none for a server alone.
+    pub ensemble: Option<EnsembleFacts>,
+}
+
+/// What a member's `conf` tells beside the rest.
+#[derive(Clone, Debug, Default)]
+pub struct EnsembleFacts {
+    /// `initLimit`, ticks.
+    pub init_limit: u32,
+    /// `syncLimit`, ticks.
+    pub sync_limit: u32,
+    /// The own election port.
+    pub election_port: u16,
+    /// The own quorum port.
+    pub quorum_port: u16,
+    /// It has no vote.
+    pub is_observer: bool,
+    /// The configuration as servers exchange it.
+    pub membership: String,
 }
 
 /// The machine and the user that the server runs on and as.

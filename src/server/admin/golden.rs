@@ -3,13 +3,15 @@
 //! Numbers, addresses and times become marks of their kind on both sides, so that what is compared is the set of lines, their
 //! order and the format of every number; where the original lists in the order of a hash table, both sides are sorted.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::{Admin, Facts, Host, Probe};
-use crate::engine::census::{Census, ConnCensus, Counters, Latency, LedgerCensus, ShardCensus, Word};
-use crate::ground::ids::{SessionId, Zxid};
+use super::{Admin, EnsembleFacts, Facts, Host, Probe};
+use crate::engine::census::{Census, ConnCensus, Counters, Latency, LedgerCensus, ProposalSizes, ShardCensus, Standing, Word};
+use crate::ground::ids::{ServerId, SessionId, Zxid};
 use crate::ground::time::Millis;
+use crate::zab::{Learner, Link, Role};
 
 const SESSIONS: [SessionId; 4] = [
     SessionId(0x0100_001d_0e3c_0000),
@@ -186,7 +188,7 @@ fn sorted(text: &str) -> Vec<Vec<String>> {
 fn words_that_say_one_thing() {
     let (admin, none) = (admin(), fresh("127.0.0.1:1"));
     assert_eq!(admin.answer(Word::Ruok, None), golden("fresh-ruok"));
-    assert_eq!(admin.answer(Word::Isro, None), golden("fresh-isro"));
+    assert_eq!(admin.answer(Word::Isro, Some(&none)), golden("fresh-isro"));
     assert_eq!(admin.answer(Word::Crst, Some(&none)), golden("reset-crst"));
     assert_eq!(admin.answer(Word::Srst, Some(&none)), golden("reset-srst"));
     assert_eq!(Admin::refusal("cons"), golden("refused-cons"));
@@ -289,5 +291,58 @@ fn monitor_of_a_busy_server() {
         }
         let figure = figure.replace("app_", "<namespace>_");
         assert!(listed.contains(&format!("`{figure}`")), "{figure} is neither told nor listed as left out");
+    }
+}
+
+/// A member of an ensemble of four, as the recording's are.
+fn member() -> Admin {
+    let server = |k: u8| format!("server.{k}=127.0.0.1:2450{k}:2460{k}:participant\n");
+    let ensemble = EnsembleFacts {
+        init_limit: 10,
+        sync_limit: 5,
+        election_port: 24601,
+        quorum_port: 24501,
+        is_observer: false,
+        membership: (1..=4).map(server).collect::<String>() + "version=0",
+    };
+    let facts = Facts { server_id: 1, ensemble: Some(ensemble), ..admin().facts };
+    Admin::with_probe(facts, Probe::default)
+}
+
+fn in_role(role: Role) -> Census {
+    let learner = |k| Learner { link: Link(k), server: None, is_observer: false, is_up_to_date: true, acked: None };
+    let standing = Standing {
+        role,
+        is_read_only: false,
+        is_impaired: false,
+        promise: (1, 1),
+        proposed: Zxid::ZERO,
+        learners: (1..=3).map(learner).collect(),
+        voters: 4,
+        proposals: ProposalSizes::default(),
+    };
+    let mut census = fresh("127.0.0.1:1");
+    census.ledger.standing = Some(standing);
+    census
+}
+
+#[test]
+fn words_of_a_leader_and_of_a_follower() {
+    let admin = member();
+    assert_eq!(shapes(&admin.answer(Word::Conf, None)), shapes(&golden("follower-conf")));
+    let roles = [("leader", Role::Leading { epoch: 1 }), ("follower", Role::Following { leader: ServerId(3), epoch: 1 })];
+    for (name, role) in roles {
+        let census = in_role(role);
+        assert_eq!(shapes(&admin.answer(Word::Srvr, Some(&census))), shapes(&golden(&format!("{name}-srvr"))));
+        let (ours, theirs) = (admin.answer(Word::Mntr, Some(&census)), golden(&format!("{name}-mntr")));
+        // What comes first, and the figures of ensembles, by name and value.
+        let head = |text: &str| text.lines().skip(1).take(3).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(head(&ours), head(&theirs));
+        let of_ensembles = |text: &str| {
+            let names = ["learners", "synced_", "quorum_size", "last_proposal_size", "max_proposal_size", "min_proposal_size"];
+            let is_one = |line: &&str| names.iter().any(|name| line.starts_with(&format!("zk_{name}")));
+            text.lines().filter(is_one).map(str::to_owned).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(of_ensembles(&ours), of_ensembles(&theirs), "{name}");
     }
 }

@@ -6,8 +6,8 @@
 use std::fmt::{Display, Write as _};
 
 use super::facts::{Facts, Probe};
-use super::java;
 use super::summary::Totals;
+use super::{java, standing};
 use crate::engine::census::{Census, Counters};
 
 /// The answer to `mntr`.
@@ -15,7 +15,11 @@ pub(super) fn mntr(facts: &Facts, probe: &Probe, census: &Census) -> String {
     let (totals, ledger, replies) = (Totals::of(census), &census.ledger, Replies::of(census));
     let mut page = Page(String::new());
     page.line("version", &facts.version);
-    page.line("server_state", "standalone");
+    page.line("server_state", standing::mode(census).unwrap_or("looking"));
+    let member = ledger.standing.as_ref();
+    if let Some(member) = member {
+        page.line("peer_state", standing::peer_state(member));
+    }
     page.line("ephemerals_count", ledger.ephemerals);
     page.line("num_alive_connections", totals.connections);
     page.line("avg_latency", java::average(totals.latency.average()));
@@ -38,6 +42,19 @@ pub(super) fn mntr(facts: &Facts, probe: &Probe, census: &Census) -> String {
     page.line("max_latency", totals.latency.max);
     page.line("min_client_response_size", replies.min);
     page.line("bytes_received_count", totals.bytes_received);
+    if let Some(member) = member {
+        page.line("quorum_size", member.voters);
+        if let Some(learners) = standing::learners(member) {
+            page.line("learners", learners.all);
+            page.line("synced_followers", learners.followers);
+            page.line("synced_non_voting_followers", 0);
+            page.line("synced_observers", learners.observers);
+            page.line("pending_syncs", learners.behind);
+            page.line("last_proposal_size", member.proposals.last);
+            page.line("max_proposal_size", member.proposals.max);
+            page.line("min_proposal_size", member.proposals.min);
+        }
+    }
     let archive = &ledger.archive;
     page.line("snapshot_error_count", archive.errors);
     page.line("avg_snapshottime", java::average(archive.took.average()));
@@ -51,6 +68,11 @@ pub(super) fn mntr(facts: &Facts, probe: &Probe, census: &Census) -> String {
     page.line("ringkeeper_log_bytes", ledger.log_bytes);
     page.line("ringkeeper_log_flushes", ledger.flushes);
     page.line("ringkeeper_transactions", ledger.transactions);
+    if let Some(member) = member {
+        page.line("ringkeeper_epoch_promised", member.promise.0);
+        page.line("ringkeeper_epoch_joined", member.promise.1);
+        page.line("ringkeeper_impaired", u8::from(member.is_impaired));
+    }
     page.0
 }
 

@@ -11,10 +11,11 @@ mod golden;
 mod java;
 mod mntr;
 mod settings;
+mod standing;
 mod summary;
 mod watches;
 
-pub use facts::{Facts, Host, Probe};
+pub use facts::{EnsembleFacts, Facts, Host, Probe};
 
 use crate::engine::census::{Census, Word};
 
@@ -63,10 +64,14 @@ impl Admin {
     pub fn answer(&self, word: Word, census: Option<&Census>) -> String {
         match (word, census) {
             (Word::Ruok, _) => "imok".to_owned(),
-            (Word::Isro, _) => "rw".to_owned(),
             (Word::Conf, _) => settings::conf(&self.facts),
             (Word::Envi, _) => settings::envi(&self.facts, &self.probe()),
             (_, None) => NOT_SERVING.to_owned(),
+            // A member that looks for a leader, or catches up with one.
+            (Word::Isro, Some(census)) if standing::mode(census).is_none() => "null".to_owned(),
+            (_, Some(census)) if standing::mode(census).is_none() => NOT_SERVING.to_owned(),
+            (Word::Isro, Some(census)) if standing::mode(census) == Some(standing::READ_ONLY) => "ro".to_owned(),
+            (Word::Isro, Some(_)) => "rw".to_owned(),
             (Word::Srvr, Some(census)) => summary::srvr(&self.facts, census),
             (Word::Stat, Some(census)) => summary::stat(&self.facts, census),
             (Word::Cons, Some(census)) => summary::cons(census),
@@ -101,6 +106,9 @@ fn allowed_words(whitelist: &str, read_only_enabled: bool) -> Vec<Word> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::census::{LedgerCensus, ProposalSizes, Standing};
+    use crate::ground::ids::{ServerId, Zxid};
+    use crate::zab::Role;
 
     fn admin(whitelist: &str, read_only_enabled: bool) -> Admin {
         let facts = Facts { whitelist: whitelist.to_owned(), read_only_enabled, ..Facts::default() };
@@ -126,6 +134,48 @@ mod tests {
             assert_eq!(says_not_serving, !word.is_local(), "{name}");
             assert_ne!(admin.answer(word, Some(&Census::default())), NOT_SERVING, "{name}");
         }
+    }
+
+    #[test]
+    fn a_member_without_a_leader_does_not_serve() {
+        let admin = admin("*", false);
+        let mut proposals = ProposalSizes::default();
+        [50, 40, 60, 45].into_iter().for_each(|bytes| proposals.note(bytes));
+        let standing = |role| Standing {
+            role,
+            is_read_only: false,
+            is_impaired: false,
+            promise: (0, 0),
+            proposed: Zxid::ZERO,
+            learners: Vec::new(),
+            voters: 3,
+            proposals,
+        };
+        let census = |role| Census {
+            ledger: LedgerCensus { standing: Some(standing(role)), ..LedgerCensus::default() },
+            ..Census::default()
+        };
+        for role in [Role::Looking, Role::Joining { leader: ServerId(1) }] {
+            for (name, word) in Word::ALL.iter().filter(|(_, word)| !word.is_local()) {
+                let expected = if *word == Word::Isro { "null" } else { NOT_SERVING };
+                assert_eq!(admin.answer(*word, Some(&census(role))), expected, "{name}");
+            }
+        }
+        let leader = census(Role::Leading { epoch: 4 });
+        assert_eq!(admin.answer(Word::Isro, Some(&leader)), "rw");
+        let told = admin.answer(Word::Srvr, Some(&leader));
+        assert!(told.ends_with("\nMode: leader\nNode count: 0\nProposal sizes last/min/max: 45/40/60\n"), "{told}");
+        let told = admin.answer(Word::Mntr, Some(&leader));
+        for line in [
+            "zk_server_state\tleader\nzk_peer_state\tleading - broadcast\n",
+            "\nzk_quorum_size\t3\n",
+            "\nzk_synced_followers\t0\n",
+        ] {
+            assert!(told.contains(line), "{told}");
+        }
+        let follower = census(Role::Following { leader: ServerId(1), epoch: 4 });
+        let told = admin.answer(Word::Mntr, Some(&follower));
+        assert!(told.contains("zk_server_state\tfollower\n") && !told.contains("zk_learners"), "{told}");
     }
 
     #[test]

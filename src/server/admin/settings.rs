@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::facts::{Facts, Probe, size_of};
 
-/// The answer to `conf`. A standalone server's: no ensemble lines follow.
+/// The answer to `conf`. A member's tells of its ensemble at the end.
 pub(super) fn conf(facts: &Facts) -> String {
     let secure = facts.secure_client_port.map_or(-1, i32::from);
     let lines: [(&str, String); 12] = [
@@ -23,6 +23,18 @@ pub(super) fn conf(facts: &Facts) -> String {
     ];
     let mut text = String::new();
     write_lines(&mut text, &lines);
+    if let Some(ensemble) = &facts.ensemble {
+        let lines: [(&str, String); 6] = [
+            ("initLimit", ensemble.init_limit.to_string()),
+            ("syncLimit", ensemble.sync_limit.to_string()),
+            ("electionAlg", "3".to_owned()),
+            ("electionPort", ensemble.election_port.to_string()),
+            ("quorumPort", ensemble.quorum_port.to_string()),
+            ("peerType", u8::from(ensemble.is_observer).to_string()),
+        ];
+        write_lines(&mut text, &lines);
+        write!(text, "membership: \n{}", ensemble.membership).expect("a String takes every write");
+    }
     text
 }
 

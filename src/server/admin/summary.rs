@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::facts::Facts;
-use super::java;
+use super::{java, standing};
 use crate::engine::census::{Census, ConnCensus, Counters, Latency};
 
 const FITS: &str = "a String takes every write";
@@ -83,8 +83,11 @@ fn totals(census: &Census) -> String {
     writeln!(text, "Connections: {}", totals.connections).expect(FITS);
     writeln!(text, "Outstanding: {}", totals.outstanding).expect(FITS);
     writeln!(text, "Zxid: {}", census.ledger.zxid).expect(FITS);
-    writeln!(text, "Mode: standalone").expect(FITS);
+    writeln!(text, "Mode: {}", standing::mode(census).unwrap_or("looking")).expect(FITS);
     writeln!(text, "Node count: {}", census.ledger.node_count).expect(FITS);
+    if let Some(sizes) = standing::proposals(census) {
+        writeln!(text, "Proposal sizes last/min/max: {}/{}/{}", sizes.last, sizes.min, sizes.max).expect(FITS);
+    }
     text
 }
 

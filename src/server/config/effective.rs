@@ -1,7 +1,7 @@
 //! Effective values: the configuration in effect as lines, each with where it comes from.
 
-use super::given::Given;
-use super::keys::{Key, Kind};
+use super::given::{Given, Item};
+use super::keys::{self, Key, Kind};
 use super::resolve::Overrides;
 use super::settings::ServerConfig;
 use super::table::TABLE;
@@ -11,7 +11,7 @@ use std::fmt;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Effective {
     /// The key.
-    pub key: &'static str,
+    pub key: String,
     /// Its value, with units as in a zoo.cfg; secrets are not shown.
     pub value: String,
     /// Where it was set, or `default`.
@@ -38,9 +38,23 @@ pub fn effective(config: &ServerConfig, given: &Given, over: &Overrides) -> Vec<
             Some(flag) => flag.to_owned(),
             None => given.get(key.name).map_or_else(|| "default".to_owned(), |item| item.place.to_string()),
         };
-        Some(Effective { key: key.name, value, from })
+        Some(Effective { key: key.name.to_owned(), value, from })
     };
-    TABLE.iter().filter(|key| key.kind == Kind::Works).filter_map(row).collect()
+    let mut rows: Vec<_> = TABLE.iter().filter(|key| key.kind == Kind::Works).filter_map(row).collect();
+    if let Some(ensemble) = &config.ensemble {
+        rows.push(Effective { key: "myid".to_owned(), value: ensemble.me.0.to_string(), from: "the file myid".to_owned() });
+        let server = |(name, item): (&str, &Item)| Effective {
+            key: name.to_owned(),
+            value: item.text.clone(),
+            from: item.place.to_string(),
+        };
+        rows.extend(given.family("server.N").map(server));
+    }
+    rows
+}
+
+fn default_of(name: &str) -> &'static str {
+    keys::find(name).map_or("", |key| key.default)
 }
 
 /// A key's value in effect; `None` where it has none, or where another line says it all.
@@ -88,6 +102,11 @@ fn shown(config: &ServerConfig, given: &Given, name: &str) -> Option<String> {
         "scrub.intervalSeconds" => config.scrub_interval_s.to_string(),
         "log.warnBytes" => config.log_warn_bytes.to_string(),
         "io.memoryKiB" => (config.io_memory_bytes >> 10).to_string(),
-        other => given.get(other)?.text.clone(),
+        "server.N" => return None,
+        other => match given.get(other) {
+            Some(item) => item.text.clone(),
+            // Keys of an ensemble mean nothing to a server alone.
+            None => config.ensemble.as_ref().map(|_| default_of(other).to_owned()).filter(|text| !text.is_empty())?,
+        },
     })
 }

@@ -1,6 +1,7 @@
 //! Ensemble: the servers that are to agree with each other, which of them this one is, and how patient they are.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::error::ConfigError;
 use super::given::{Given, Item};
@@ -10,6 +11,20 @@ use super::resolve::{port_of, u32_of, value_error};
 use super::value::quoted;
 use crate::ground::ids::ServerId;
 use crate::proto::members::{self, Configuration, PeerAddress, Role, Server};
+use crate::runtime::peer_io::PeersConfig;
+use crate::zab::{self, Bootstrap};
+
+/// How long a winner of an election waits for a better vote, milliseconds (ZooKeeper's `finalizeWait`, which no key sets).
+const FINALIZE_WAIT_MS: u64 = 200;
+
+/// A leader that is called is not waited for longer, whatever the limit: it is called again.
+const LEADER_TIMEOUT_MAX: Duration = Duration::from_secs(5);
+
+/// Silence on a connection between servers that is borne however short a tick is.
+const SILENCE_MIN: Duration = Duration::from_secs(1);
+
+/// Bytes that may wait for one learner.
+const OUTPUT_MAX: usize = 128 << 20;
 
 /// An ensemble and this server's part in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,6 +34,8 @@ pub struct Ensemble {
     /// All servers, this one among them, at least one of them with a vote; each has one address. The version is that of the name of the
     /// file that `dynamicConfigFile` names, else 0.
     pub configuration: Configuration,
+    /// Which voters have to be empty where the ensemble is new (`ensemble.bootstrap`).
+    pub bootstrap: Bootstrap,
     /// Ticks that joining may take, at least 1 (`initLimit`).
     pub init_limit: u32,
     /// Ticks of silence between a leader and its followers, at least 1 (`syncLimit`).
@@ -63,6 +80,52 @@ impl Ensemble {
     pub fn votes(&self) -> bool {
         self.own().role == Role::Participant
     }
+
+    /// Who belongs to it, and its text as servers exchange it.
+    #[must_use]
+    pub fn members(&self) -> zab::Members {
+        zab::Members {
+            voters: self.configuration.with_role(Role::Participant).collect(),
+            observers: self.configuration.with_role(Role::Observer).collect(),
+            text: self.configuration.to_string().into_bytes().into(),
+            version: self.configuration.version,
+        }
+    }
+
+    /// How patient its servers are, by the length of a tick in milliseconds.
+    #[must_use]
+    pub fn times(&self, tick_ms: u32) -> zab::Times {
+        zab::Times {
+            tick: u64::from(tick_ms),
+            init_limit: u64::from(self.init_limit),
+            sync_limit: u64::from(self.sync_limit),
+            notification_min: u64::from(self.notification_min_ms),
+            notification_max: u64::from(self.notification_max_ms),
+            finalize_wait: FINALIZE_WAIT_MS,
+        }
+    }
+
+    /// What the sockets to the other servers are to be; `frame_max` is `jute.maxbuffer`.
+    ///
+    /// # Panics
+    /// Never for what [`resolve`] made.
+    #[must_use]
+    pub fn peers(&self, tick_ms: u32, frame_max: usize) -> PeersConfig {
+        let tick = Duration::from_millis(u64::from(tick_ms));
+        PeersConfig {
+            me: self.me,
+            servers: self.configuration.servers.iter().map(|(id, server)| (*id, server.addresses[0].clone())).collect(),
+            listens_everywhere: self.listens_everywhere,
+            tcp_keepalive: self.tcp_keepalive,
+            connect_timeout: Duration::from_millis(u64::from(self.connect_timeout_ms)),
+            leader_timeout: (tick * self.connect_limit).min(LEADER_TIMEOUT_MAX),
+            greeting_timeout: Duration::from_millis(self.greeting_timeout_ms),
+            silence: (2 * tick).max(SILENCE_MIN),
+            link_silence: (tick * self.sync_limit).max(SILENCE_MIN),
+            packet_max: 2 * frame_max,
+            output_max: OUTPUT_MAX,
+        }
+    }
 }
 
 /// The ensemble that was asked for; `None` where this is a server alone, which is as ZooKeeper has it: no server is named, or a single one
@@ -86,8 +149,15 @@ pub fn resolve(given: &mut Given, my_id: MyId<'_>) -> Result<Option<Ensemble>, C
         let wrong = "an observer needs servers that vote: make at least one a participant";
         return Err(value_error(&first.name, &first.item, wrong));
     }
-    if lines.len() == 1 && standalone_off(given)?.is_none() {
-        return Ok(None);
+    if voters == 1 && standalone_off(given)?.is_none() {
+        if lines.len() == 1 {
+            return Ok(None);
+        }
+        let what = format!(
+            "one server votes ({}) and others are to observe it: as in ZooKeeper that needs standaloneEnabled=false, else let more vote",
+            first.name
+        );
+        return Err(ConfigError::Conflict { place: first.item.place.clone(), what });
     }
     if let Some((name, item)) = given.family("group.N").chain(given.family("weight.N")).next() {
         let reason =
@@ -127,6 +197,7 @@ pub fn resolve(given: &mut Given, my_id: MyId<'_>) -> Result<Option<Ensemble>, C
     let ensemble = Ensemble {
         me,
         configuration,
+        bootstrap: if given.text("ensemble.bootstrap")? == "majority" { Bootstrap::Majority } else { Bootstrap::All },
         init_limit,
         sync_limit,
         connect_limit,
@@ -359,12 +430,34 @@ mod tests {
     }
 
     #[test]
+    fn what_the_rest_of_the_house_is_told() {
+        let text = format!("{LIMITS}{THREE}server.9=[::1]:4:5:observer\nconnectToLearnerMasterLimit=2");
+        let ensemble = read(&text, Some("3")).unwrap().unwrap();
+        let members = ensemble.members();
+        assert_eq!(members.voters, [ServerId(1), ServerId(2), ServerId(3)]);
+        assert_eq!((members.observers, members.version), (vec![ServerId(9)], 0));
+        assert_eq!(&*members.text, ensemble.configuration.to_string().as_bytes());
+        let times = ensemble.times(2000);
+        assert_eq!((times.tick, times.init_limit, times.sync_limit), (2000, 10, 5));
+        assert_eq!((times.notification_min, times.notification_max, times.finalize_wait), (200, 60_000, 200));
+        let peers = ensemble.peers(2000, 1000);
+        assert_eq!((peers.me, peers.servers.len(), &*peers.servers[&ServerId(9)].host), (ServerId(3), 4, "::1"));
+        assert_eq!((peers.leader_timeout, peers.greeting_timeout), (Duration::from_secs(4), Duration::from_secs(15)));
+        assert_eq!(
+            (peers.connect_timeout, peers.silence, peers.packet_max),
+            (Duration::from_secs(5), Duration::from_secs(4), 2000)
+        );
+    }
+
+    #[test]
     fn a_server_alone_is_none() {
         assert_eq!(read(LIMITS, None), Ok(None));
         assert_eq!(read("server.1=a:1:2", None), Ok(None));
         assert_eq!(read("server.1=a:1:2\nstandaloneEnabled=true", None), Ok(None));
         let one = format!("{LIMITS}server.1=a:1:2\nstandaloneEnabled=false");
         assert_eq!(read(&one, Some("1")).unwrap().unwrap().configuration.servers.len(), 1);
+        let observed = error(&format!("{LIMITS}server.1=a:1:2\nserver.2=b:1:2:observer"), Some("1"));
+        assert!(observed.starts_with("zoo.cfg:3: one server votes (server.1) and others are to observe it"), "{observed}");
         let error = error("standaloneEnabled=false", None);
         assert!(error.starts_with("zoo.cfg:1: server.N is not set: an ensemble needs a server.N line"), "{error}");
     }

@@ -23,11 +23,9 @@ pub use error::ConfigError;
 pub use notice::{Level, Notice};
 pub use settings::ServerConfig;
 
-use crate::ground::ids::ServerId;
 use effective::Effective;
 use given::{File, Given};
-use place::Place;
-use resolve::{Overrides, Resolver};
+use resolve::{MyIdFile, Overrides, Resolver};
 
 /// All that a configuration is made of, already read.
 #[derive(Clone, Copy)]
@@ -44,6 +42,8 @@ pub struct Sources<'a> {
     pub strict: bool,
     /// Asked for host names only, never for addresses.
     pub resolver: Resolver<'a>,
+    /// Asked for the file `myid`, once it is known where the data are.
+    pub my_id: MyIdFile<'a>,
 }
 
 /// A configuration that can be served.
@@ -57,7 +57,7 @@ pub struct Loaded {
     pub effective: Vec<Effective>,
 }
 
-/// Resolves a configuration: the zoo.cfg overwrites `-D` properties, flags overwrite both. Pure but for the resolver.
+/// Resolves a configuration: the zoo.cfg overwrites `-D` properties, flags overwrite both. Pure but for the resolver and `myid`.
 pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigError> {
     let mut given = Given::new(sources.strict);
     given.properties(sources.properties)?;
@@ -68,27 +68,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigError> {
         given.dynamic_file(dynamic)?;
     }
     given.check()?;
-    let config = resolve::resolve(&mut given, sources.file.map(|f| f.name), sources.overrides, sources.resolver)?;
+    let config = resolve::resolve(&mut given, sources.file.map(|f| f.name), sources.overrides, sources.resolver, sources.my_id)?;
     let effective = effective::effective(&config, &given, sources.overrides);
     Ok(Loaded { config, notices: given.notices, effective })
-}
-
-impl Loaded {
-    /// Takes the content of the file `myid`. Anything but a number is an error, as in ZooKeeper; a number that no server of
-    /// an ensemble can have means nothing to a server alone.
-    pub fn my_id(&mut self, name: &str, text: &str) -> Result<(), ConfigError> {
-        let place = Place::File(name.to_owned());
-        let line = text.lines().next().unwrap_or_default().trim();
-        let Ok(number) = line.parse::<i64>() else {
-            let (value, expected) = (value::quoted(line), "expected the number of this server, 1 to 255".to_owned());
-            return Err(ConfigError::Value { place, key: "myid".to_owned(), value, expected });
-        };
-        match u8::try_from(number) {
-            Ok(id) if id > 0 => self.config.my_id = ServerId(id),
-            _ => self
-                .notices
-                .push(Notice::warn(place, format!("myid {number} is not from 1 to 255 (no effect on a server alone)"))),
-        }
-        Ok(())
-    }
 }

@@ -31,19 +31,15 @@ pub fn read(request: &Request) -> Result<Loaded, ConfigError> {
     let dynamic = dynamic_path(config.as_ref().map_or("", |(_, t)| t))
         .map(|path| text(&path).map(|t| (path.display().to_string(), t)))
         .transpose()?;
-    let mut loaded = load(&Sources {
+    load(&Sources {
         file: config.as_ref().map(|(name, text)| File { name, text }),
         dynamic: dynamic.as_ref().map(|(name, text)| File { name, text }),
         properties: &request.properties,
         overrides: &request.overrides,
         strict: request.strict,
         resolver: &addresses,
-    })?;
-    let my_id = loaded.config.data_dir.join("myid");
-    if my_id.is_file() {
-        loaded.my_id(&my_id.display().to_string(), &text(&my_id)?)?;
-    }
-    Ok(loaded)
+        my_id: &|path| if path.is_file() { text(path).map(Some) } else { Ok(None) },
+    })
 }
 
 /// The last `dynamicConfigFile` of a zoo.cfg. A text that cannot be parsed names none: `load` says what is wrong with it.

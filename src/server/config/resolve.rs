@@ -1,5 +1,6 @@
 //! Resolving: from what was given to the configuration in effect.
 
+use super::ensemble::{self, MyId};
 use super::error::ConfigError;
 use super::given::{Given, Item};
 use super::member::{self, Member};
@@ -9,10 +10,11 @@ use super::settings::{FlushConfig, FlushMethod, FourLetterWords, Pin, Secret, Se
 use super::value::quoted;
 use crate::ground::ids::ServerId;
 use crate::ground::limits;
+use crate::proto::members::server_id;
 use crate::storage::retention::Policy;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the command line says over everything else.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -27,6 +29,9 @@ pub struct Overrides {
 
 /// Turns a host name into addresses.
 pub type Resolver<'a> = &'a dyn Fn(&str) -> io::Result<Vec<IpAddr>>;
+
+/// Yields the text of the file `myid`, if there is one there.
+pub type MyIdFile<'a> = &'a dyn Fn(&Path) -> Result<Option<String>, ConfigError>;
 
 /// Data directory where neither a file nor a flag names one.
 pub const DATA_DIR_DEFAULT: &str = "./ringkeeper-data";
@@ -51,10 +56,25 @@ pub fn resolve(
     file: Option<&str>,
     over: &Overrides,
     resolver: Resolver<'_>,
+    my_id: MyIdFile<'_>,
 ) -> Result<ServerConfig, ConfigError> {
-    let alone = alone(given)?;
-    let (client_addr, client_dual_stack) = client_addr(given, file, over, alone.as_ref(), resolver)?;
+    let is_alone = given.family("server.N").count() < 2 && given.bool("standaloneEnabled")?;
+    let alone = if is_alone { alone(given)? } else { None };
     let (data_dir, data_log_dir) = directories(given, file, over)?;
+    let path = data_dir.join("myid");
+    let text = my_id(&path)?;
+    let my_id = MyId { name: &path.display().to_string(), text: text.as_deref() };
+    let ensemble = if is_alone { None } else { ensemble::resolve(given, my_id)? };
+    let own = match &ensemble {
+        Some(ensemble) => Some(own_line(given, ensemble.me)?),
+        None => alone,
+    };
+    let (client_addr, client_dual_stack) = client_addr(given, file, over, own.as_ref(), resolver)?;
+    let id = match &ensemble {
+        Some(ensemble) => ensemble.me,
+        None => id_alone(given, my_id)?,
+    };
+    let is_member = ensemble.is_some();
     let tick_time_ms = u32_of(given.int("tickTime")?);
     let (min_session_timeout_ms, max_session_timeout_ms) = session_timeouts(given, tick_time_ms)?;
     let readonlymode = given.bool("readonlymode.enabled")?;
@@ -72,9 +92,10 @@ pub fn resolve(
         max_client_cnxns: u32_of(given.int("maxClientCnxns")?),
         max_cnxns: u32_of(given.int("maxCnxns")?),
         listen_backlog: u32::try_from(given.int("clientPortListenBacklog")?).ok().filter(|&n| n > 0),
-        my_id: ServerId(1),
-        session_server_id: 1,
-        conf_server_id: 0,
+        ensemble,
+        my_id: id,
+        session_server_id: if is_member { id.0 } else { 1 },
+        conf_server_id: if is_member { id.0 } else { 0 },
         jute_maxbuffer: usize_of(given.int("jute.maxbuffer")?),
         four_letter_words: four_letter_words(given, readonlymode)?,
         super_digest: given
@@ -120,35 +141,43 @@ pub fn resolve(
     })
 }
 
-/// Makes sure that this is a server alone, as ZooKeeper's rule has it: at most one voter, and `standaloneEnabled`.
-/// Yields its line, if it has one.
-fn alone(given: &Given) -> Result<Option<Member>, ConfigError> {
-    let mut members = Vec::new();
-    for (name, item) in given.family("server.N") {
-        let member = member::parse(&item.text).map_err(|expected| value_error(name, item, &expected))?;
-        members.push((name, item, member));
+/// A server's own line: where it stands, and what it says.
+type Own = (Item, Member);
+
+/// The line of a server alone, if it has one: it votes.
+fn alone(given: &Given) -> Result<Option<Own>, ConfigError> {
+    let Some((name, item)) = given.family("server.N").next() else { return Ok(None) };
+    let member = member::parse(&item.text).map_err(|expected| value_error(name, item, &expected))?;
+    if member.observer {
+        return Err(value_error(name, item, "an observer needs servers that vote: make it a participant, or take the line out"));
     }
-    if let [_, (name, item, _), ..] = members.as_slice() {
-        let reason = format!(
-            "an ensemble ({} servers are named) is not there yet: keep the line of this server only, or none, to run it alone",
-            members.len()
-        );
-        return Err(ConfigError::Refused { place: item.place.clone(), key: (*name).to_owned(), reason });
-    }
-    if let Some(item) = given.get("standaloneEnabled").filter(|i| i.text.eq_ignore_ascii_case("false")) {
-        let reason =
-            "a single server that can grow into an ensemble is not there yet: take standaloneEnabled=false out to run it alone";
-        return Err(ConfigError::Refused {
-            place: item.place.clone(),
-            key: "standaloneEnabled".to_owned(),
-            reason: reason.to_owned(),
-        });
-    }
-    match members.pop() {
-        Some((name, item, member)) if member.observer => {
-            Err(value_error(name, item, "an observer needs servers that vote: make it a participant, or take the line out"))
+    Ok(Some((item.clone(), member)))
+}
+
+/// The line of this server among those of its ensemble.
+fn own_line(given: &Given, me: ServerId) -> Result<Own, ConfigError> {
+    let is_own = |name: &str| name.strip_prefix("server.").and_then(server_id) == Some(me);
+    let (name, item) = given.family("server.N").find(|(name, _)| is_own(name)).expect("an ensemble has a line for this server");
+    let member = member::parse(&item.text).map_err(|expected| value_error(name, item, &expected))?;
+    Ok((item.clone(), member))
+}
+
+/// The number in `myid` of a server alone. Anything but a number is an error, as in ZooKeeper; one that no server of an ensemble can have
+/// means nothing here.
+fn id_alone(given: &mut Given, my_id: MyId<'_>) -> Result<ServerId, ConfigError> {
+    let Some(text) = my_id.text else { return Ok(ServerId(1)) };
+    let place = Place::File(my_id.name.to_owned());
+    let line = text.lines().next().unwrap_or_default().trim();
+    let Ok(number) = line.parse::<i64>() else {
+        let (value, expected) = (quoted(line), "expected the number of this server, 1 to 255".to_owned());
+        return Err(ConfigError::Value { place, key: "myid".to_owned(), value, expected });
+    };
+    match u8::try_from(number) {
+        Ok(id) if id > 0 => Ok(ServerId(id)),
+        _ => {
+            given.notices.push(Notice::warn(place, format!("myid {number} is not from 1 to 255 (no effect on a server alone)")));
+            Ok(ServerId(1))
         }
-        other => Ok(other.map(|(_, _, member)| member)),
     }
 }
 
@@ -157,7 +186,7 @@ fn client_addr(
     given: &Given,
     file: Option<&str>,
     over: &Overrides,
-    alone: Option<&Member>,
+    own: Option<&Own>,
     resolver: Resolver<'_>,
 ) -> Result<(SocketAddr, bool), ConfigError> {
     if let Some(listen) = &over.listen {
@@ -177,7 +206,7 @@ fn client_addr(
         Some(item) => Some((item, port_of(given.int("clientPort")?))).filter(|&(_, port)| port != 0),
         None => None,
     };
-    let listed = alone.and_then(|m| m.client.clone());
+    let listed = own.and_then(|(_, member)| member.client.clone());
     if let (Some((item, port)), Some((_, other))) = (port, &listed)
         && port != *other
     {
@@ -190,7 +219,8 @@ fn client_addr(
         (None, None) => CLIENT_PORT_DEFAULT,
         (None, Some(file)) => {
             let secure = given.get("secureClientPort").filter(|i| i.text != "0").map(|i| i.place.clone());
-            if let Some(place) = secure.or_else(|| alone.filter(|m| m.secure).map(|_| Place::File(file.to_owned()))) {
+            if let Some(place) = secure.or_else(|| own.filter(|(_, member)| member.secure).map(|_| Place::File(file.to_owned())))
+            {
                 let reason = "TLS is not there yet, and without a clientPort nothing would listen: clear text takes a clientPort of its own";
                 return Err(ConfigError::Refused { place, key: "secureClientPort".to_owned(), reason: reason.to_owned() });
             }
@@ -200,9 +230,7 @@ fn client_addr(
     };
     let host = match (named, listed) {
         (Some(item), _) => Some((item.text.clone(), "clientPortAddress", item.place.clone())),
-        (None, Some((Some(host), _))) => {
-            given.family("server.N").next().map(|(_, item)| (host, "client address", item.place.clone()))
-        }
+        (None, Some((Some(host), _))) => own.map(|(item, _)| (host, "client address", item.place.clone())),
         (None, _) => None,
     };
     match host {

@@ -1,5 +1,6 @@
 //! Settings: the configuration in effect, every default filled in and every unit in its name or its comment.
 
+use super::ensemble::Ensemble;
 use crate::ground::ids::ServerId;
 use crate::storage::retention::Policy;
 use std::collections::BTreeSet;
@@ -33,11 +34,13 @@ pub struct ServerConfig {
     pub max_cnxns: u32,
     /// Connections the system may hold before they are accepted; none leaves it to the system.
     pub listen_backlog: Option<u32>,
+    /// The ensemble that this server belongs to; none is a server alone.
+    pub ensemble: Option<Ensemble>,
     /// `myid`, or 1 where there is no such file.
     pub my_id: ServerId,
-    /// High byte of session ids. ZooKeeper's standalone server always uses 1, whatever `myid` says.
+    /// High byte of session ids: `myid` in an ensemble. ZooKeeper's standalone server always uses 1, whatever `myid` says.
     pub session_server_id: u8,
-    /// `serverId` as `conf` shows it. ZooKeeper's standalone server always shows 0.
+    /// `serverId` as `conf` shows it: `myid` in an ensemble. ZooKeeper's standalone server always shows 0.
     pub conf_server_id: u8,
     /// Largest frame a client may send, bytes (`jute.maxbuffer`); 1024 to `limits::FRAME_MAX_CEILING`.
     pub jute_maxbuffer: usize,

@@ -7,7 +7,13 @@ use crate::ground::limits;
 /// Largest Java int.
 const I32: i64 = i32::MAX as i64;
 
-const ENSEMBLE: &str = "ensembles of several servers";
+const RECONFIG: &str = "changes of a running ensemble";
+const GROUPS: &str = "quorums of groups and weights";
+const OBSERVER_MASTER: &str = "followers that feed observers";
+const ADDRESSES: &str = "several addresses of one server";
+const LOCAL: &str = "local sessions";
+const CATCH_UP: &str = "what a learner lacks is read from the log as far as it reaches";
+const SYNC_LIMITS: &str = "limits on how many learners catch up at once";
 const TLS: &str = "TLS";
 const SASL: &str = "SASL";
 const HTTP: &str = "the admin HTTP server";
@@ -42,9 +48,6 @@ const fn later(name: &'static str, feature: &'static str) -> Key {
 }
 const fn later_as(name: &'static str, feature: &'static str, value: ValueType) -> Key {
     key(name, Kind::Later(feature), value, "")
-}
-const fn later_with(name: &'static str, feature: &'static str, value: ValueType, default: &'static str) -> Key {
-    key(name, Kind::Later(feature), value, default)
 }
 const fn refused(name: &'static str, reason: &'static str, value: ValueType, default: &'static str) -> Key {
     key(name, Kind::Refused(reason), value, default)
@@ -87,42 +90,42 @@ pub const TABLE: &[Key] = &[
     none("commitProcessor.shutdownTimeout", THREADS),
     // Ensemble keys.
     works("server.N", Text, ""),
-    later("group.N", ENSEMBLE),
-    later("weight.N", ENSEMBLE),
+    later("group.N", GROUPS),
+    later("weight.N", GROUPS),
     works("standaloneEnabled", Bool, "true"),
     works("dynamicConfigFile", Path, ""),
-    later_as("initLimit", ENSEMBLE, Int(0, I32)),
-    later_as("syncLimit", ENSEMBLE, Int(0, I32)),
-    later_as("connectToLearnerMasterLimit", ENSEMBLE, Int(0, I32)),
-    later_as("electionAlg", ENSEMBLE, Word(&["3"])),
-    later("leaderServes", ENSEMBLE),
-    later_as("peerType", ENSEMBLE, Word(&["participant", "observer", "PARTICIPANT", "OBSERVER"])),
-    later_as("reconfigEnabled", ENSEMBLE, Bool),
-    later_with("cnxTimeout", ENSEMBLE, Int(1, I32), "5000"),
-    later_with("quorumCnxnTimeoutMs", ENSEMBLE, Int(-1, I32), "-1"),
-    later_with("quorumListenOnAllIPs", ENSEMBLE, Bool, "false"),
-    later_with("tcpKeepAlive", ENSEMBLE, Bool, "false"),
-    later("electionPortBindRetry", ENSEMBLE),
-    later_with("fastleader.minNotificationInterval", ENSEMBLE, Int(1, I32), "200"),
-    later_with("fastleader.maxNotificationInterval", ENSEMBLE, Int(1, I32), "60000"),
-    later("leader.maxTimeToWaitForEpoch", ENSEMBLE),
-    later("leader.maxConcurrentSnapSyncs", ENSEMBLE),
-    later("leader.maxConcurrentDiffSyncs", ENSEMBLE),
+    works("initLimit", Int(0, I32), ""),
+    works("syncLimit", Int(0, I32), ""),
+    works("connectToLearnerMasterLimit", Int(0, I32), "0"),
+    works("electionAlg", Word(&["3"]), "3"),
+    later("leaderServes", "leaders that serve no clients"),
+    works("peerType", Word(&["participant", "observer", "PARTICIPANT", "OBSERVER"]), "participant"),
+    later_as("reconfigEnabled", RECONFIG, Bool),
+    works("cnxTimeout", Int(1, I32), "5000"),
+    works("quorumCnxnTimeoutMs", Int(-1, I32), "-1"),
+    works("quorumListenOnAllIPs", Bool, "false"),
+    works("tcpKeepAlive", Bool, "false"),
+    none("electionPortBindRetry", "a port that is taken is tried three times, a second apart"),
+    works("fastleader.minNotificationInterval", Int(1, I32), "200"),
+    works("fastleader.maxNotificationInterval", Int(1, I32), "60000"),
+    none("leader.maxTimeToWaitForEpoch", "a quorum is waited for as long as initLimit says"),
+    later("leader.maxConcurrentSnapSyncs", SYNC_LIMITS),
+    later("leader.maxConcurrentDiffSyncs", SYNC_LIMITS),
     none("leader.closeSocketAsync", ASYNC),
     none("learner.closeSocketAsync", ASYNC),
     none("learner.asyncSending", ASYNC),
-    later("leader.ackLoggingFrequency", ENSEMBLE),
-    later("leaderConnectDelayDuringRetryMs", ENSEMBLE),
-    later("forceSnapshotSync", ENSEMBLE),
-    later_as("observerMasterPort", ENSEMBLE, Int(0, 65535)),
-    later("observerMaster.sizeLimit", ENSEMBLE),
-    later("observer.reconnectDelayMs", ENSEMBLE),
-    later("observer.election.DelayMs", ENSEMBLE),
-    later_as("syncEnabled", ENSEMBLE, Bool),
-    later("multiAddress.enabled", ENSEMBLE),
-    later("multiAddress.reachabilityCheckEnabled", ENSEMBLE),
-    later("multiAddress.reachabilityCheckTimeoutMs", ENSEMBLE),
-    later("oraclePath", ENSEMBLE),
+    none("leader.ackLoggingFrequency", LOGGING),
+    none("leaderConnectDelayDuringRetryMs", "a leader that does not answer is called again after 100 ms"),
+    later("forceSnapshotSync", "learners that are always sent the whole state"),
+    later_as("observerMasterPort", OBSERVER_MASTER, Int(0, 65535)),
+    later("observerMaster.sizeLimit", OBSERVER_MASTER),
+    later("observer.reconnectDelayMs", OBSERVER_MASTER),
+    later("observer.election.DelayMs", OBSERVER_MASTER),
+    later_as("syncEnabled", "observers that keep nothing on their disk", Bool),
+    later("multiAddress.enabled", ADDRESSES),
+    later("multiAddress.reachabilityCheckEnabled", ADDRESSES),
+    later("multiAddress.reachabilityCheckTimeoutMs", ADDRESSES),
+    later("oraclePath", "an oracle for two servers"),
     none("quorum.cnxn.threads.size", THREADS),
     none("follower.skipLearnerRequestToNextProcessor", THREADS),
     none("forward_learner_requests_to_commit_processor_disabled", THREADS),
@@ -164,8 +167,8 @@ pub const TABLE: &[Key] = &[
     // Storage.
     works("snapCount", Int(-I32 - 1, I32), "100000"),
     works("snapSizeLimitInKb", Int(i64::MIN, i64::MAX), "4194304"),
-    later("commitLogCount", ENSEMBLE),
-    later("snapshotSizeFactor", ENSEMBLE),
+    none("commitLogCount", CATCH_UP),
+    none("snapshotSizeFactor", CATCH_UP),
     works("preAllocSize", Int(1, I32), "65536"),
     none("txnLogSizeLimitInKb", "a log segment is as large as preAllocSize says"),
     works("forceSync", Text, "yes"),
@@ -175,13 +178,13 @@ pub const TABLE: &[Key] = &[
     later("snapshot.compression.method", IMAGES),
     later("snapshot.trust.empty", IMAGES),
     works("datadir.autocreate", Bool, "true"),
-    later("db.autocreate", ENSEMBLE),
+    later("db.autocreate", "servers that refuse to start without data"),
     works("digest.enabled", Bool, "true"),
     none("closeSessionTxn.enabled", "the transaction that closes a session always lists the znodes it deletes"),
     later("serializeLastProcessedZxid.enabled", IMAGES),
     // Sessions, node types, watches.
-    later_as("localSessionsEnabled", ENSEMBLE, Bool),
-    later_as("localSessionsUpgradingEnabled", ENSEMBLE, Bool),
+    later_as("localSessionsEnabled", LOCAL, Bool),
+    later_as("localSessionsUpgradingEnabled", LOCAL, Bool),
     later("extendedTypesEnabled", LIFETIMES),
     later("emulate353TTLNodes", LIFETIMES),
     bare(later("znode.container.checkIntervalMs", LIFETIMES)),
@@ -344,6 +347,7 @@ pub const TABLE: &[Key] = &[
     ours("flush.batchBytes", Bytes(limits::BLOCK as i64, limits::BATCH_BYTES_DEFAULT as i64), "1048576"),
     ours("shards", Int(0, 1024), "0"),
     ours("sequencer.placement", Word(&["auto", "own", "shared"]), "auto"),
+    ours("ensemble.bootstrap", Word(&["all", "majority"]), "all"),
     ours("cores.pin", Word(&["auto", "yes", "no"]), "auto"),
     ours("spin.micros", Int(0, 1_000_000), "0"),
     ours("log.warnBytes", Bytes(0, i64::MAX), "8589934592"),

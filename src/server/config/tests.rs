@@ -11,7 +11,7 @@ use crate::ground::limits;
 use proptest::prelude::*;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn resolver(host: &str) -> io::Result<Vec<IpAddr>> {
     match host {
@@ -22,9 +22,24 @@ fn resolver(host: &str) -> io::Result<Vec<IpAddr>> {
 }
 
 fn full(text: Option<&str>, properties: &[(&str, &str)], overrides: &Overrides, strict: bool) -> Result<Loaded, ConfigError> {
+    numbered(text, properties, overrides, strict, None)
+}
+
+/// The same where `myid` says this.
+fn numbered(
+    text: Option<&str>,
+    properties: &[(&str, &str)],
+    overrides: &Overrides,
+    strict: bool,
+    my_id: Option<&str>,
+) -> Result<Loaded, ConfigError> {
     let properties: Vec<_> = properties.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
     let file = text.map(|text| File { name: "zoo.cfg", text });
-    load(&Sources { file, dynamic: None, properties: &properties, overrides, strict, resolver: &resolver })
+    let my_id = |path: &Path| {
+        assert!(path.ends_with("myid"));
+        Ok(my_id.map(str::to_owned))
+    };
+    load(&Sources { file, dynamic: None, properties: &properties, overrides, strict, resolver: &resolver, my_id: &my_id })
 }
 
 /// A zoo.cfg with these lines after two that start a server.
@@ -114,10 +129,27 @@ fn every_working_key_has_its_effect() {
         let loaded = full(Some("dataDir=/d\nclientPort=2181"), &[(key, value)], &Overrides::default(), true).unwrap();
         assert_ne!(loaded.config, base, "{key} has no effect");
     }
-    // The rest of the table's working keys decide whether this is a server alone; they have tests of their own.
+    // The rest of the table's working keys are those of ensembles, which have tests of their own.
     let tested = |name: &str| cases.iter().any(|c| c.0 == name) || ["jute.maxbuffer", "readonlymode.enabled"].contains(&name);
     let rest: Vec<_> = TABLE.iter().filter(|k| k.kind == Kind::Works && !tested(k.name)).map(|k| k.name).collect();
-    assert_eq!(rest, ["server.N", "standaloneEnabled", "dynamicConfigFile"]);
+    let of_ensembles = [
+        "server.N",
+        "standaloneEnabled",
+        "dynamicConfigFile",
+        "initLimit",
+        "syncLimit",
+        "connectToLearnerMasterLimit",
+        "electionAlg",
+        "peerType",
+        "cnxTimeout",
+        "quorumCnxnTimeoutMs",
+        "quorumListenOnAllIPs",
+        "tcpKeepAlive",
+        "fastleader.minNotificationInterval",
+        "fastleader.maxNotificationInterval",
+        "ensemble.bootstrap",
+    ];
+    assert_eq!(rest, of_ensembles);
 }
 
 #[test]
@@ -172,17 +204,52 @@ fn tls_alone_is_refused_and_beside_clear_text_comes_later() {
 }
 
 #[test]
-fn several_servers_are_refused_and_one_is_a_server_alone() {
-    let three = "server.1=localhost:1:2:participant\nserver.2=localhost:3:4:participant\nserver.3=localhost:5:6:participant";
-    let error = with(three).unwrap_err().to_string();
-    assert!(error.starts_with("zoo.cfg:4: server.2 is refused: an ensemble (3 servers are named) is not there yet"), "{error}");
-    assert!(matches!(with("server.1=a:1:2\nserver.2=b:1:2:observer"), Err(ConfigError::Refused { .. })));
+fn several_servers_are_an_ensemble_and_one_is_a_server_alone() {
+    let lines = "tickTime=2000\ninitLimit=10\nsyncLimit=5\n";
+    let three =
+        format!("{lines}server.1=localhost:1:2\nserver.2=localhost:3:4;nowhere:1\nserver.3=localhost:5:6;localhost:2183\n");
+    let member = |text: &str, my_id| numbered(Some(&format!("dataDir=/d\n{text}")), &[], &Overrides::default(), true, my_id);
+    let loaded = member(&three, Some("3\n")).unwrap();
+    let c = &loaded.config;
+    assert_eq!(
+        (c.my_id.0, c.session_server_id, c.conf_server_id, c.client_addr.to_string().as_str()),
+        (3, 3, 3, "127.0.0.1:2183")
+    );
+    let ensemble = c.ensemble.as_ref().unwrap();
+    assert_eq!((ensemble.me.0, ensemble.configuration.servers.len(), ensemble.init_limit, ensemble.votes()), (3, 3, 10, true));
+    assert!(loaded.notices.is_empty(), "{:?}", loaded.notices);
+    let line = |key: &str| loaded.effective.iter().find(|row| row.key == key).map(ToString::to_string);
+    assert_eq!(line("server.3").as_deref(), Some("server.3=localhost:5:6;localhost:2183  (zoo.cfg:7)"));
+    assert_eq!(line("initLimit").as_deref(), Some("initLimit=10  (zoo.cfg:3)"));
+    assert_eq!(line("cnxTimeout").as_deref(), Some("cnxTimeout=5000  (default)"));
+    assert_eq!(line("myid").as_deref(), Some("myid=3  (the file myid)"));
+    let client = |text: &str| {
+        member(text, Some("1")).map(|loaded| (loaded.config.client_addr.to_string(), loaded.config.client_dual_stack))
+    };
+    assert_eq!(client(&format!("{three}clientPort=2181")).unwrap(), ("0.0.0.0:2181".to_owned(), true));
+    assert!(client(&three).unwrap_err().to_string().starts_with("zoo.cfg: clientPort is not set"));
+    let error = member(&three, None).unwrap_err().to_string();
+    assert!(error.starts_with("/d/myid: myid is not set: the file is not there"), "{error}");
+    assert!(matches!(member(&format!("{three}group.1=1:2:3"), Some("1")), Err(ConfigError::Refused { .. })));
+    assert!(matches!(member(&format!("{three}sslQuorum=true"), Some("1")), Err(ConfigError::Refused { .. })));
+    assert!(matches!(with(&format!("{lines}server.1=a:1:2\nserver.2=b:1:2:observer")), Err(ConfigError::Conflict { .. })));
     assert!(matches!(with("server.1=a:1:2:observer"), Err(ConfigError::Value { .. })));
     assert!(matches!(with("server.1=a"), Err(ConfigError::Value { .. })));
-    let error = with("server.1=a:1:2\nstandaloneEnabled=false").unwrap_err().to_string();
-    assert!(error.starts_with("zoo.cfg:4: standaloneEnabled is refused: "), "{error}");
-    let alone = with("server.1=a:1:2\nstandaloneEnabled=true").unwrap();
-    assert!(alone.notices.is_empty() && alone.config.client_dual_stack);
+    let one = format!("{lines}clientPort=2181\nserver.7=a:1:2\nstandaloneEnabled=false");
+    assert_eq!(member(&one, Some("7")).unwrap().config.ensemble.unwrap().me.0, 7);
+    let alone = with("server.1=a:1:2\nstandaloneEnabled=true\ninitLimit=10").unwrap();
+    assert!(alone.notices.is_empty() && alone.config.client_dual_stack && alone.config.ensemble.is_none());
+}
+
+#[test]
+fn the_number_of_a_server_alone_is_a_number() {
+    let id = |text| numbered(Some("dataDir=/d\nclientPort=2181"), &[], &Overrides::default(), true, Some(text));
+    let loaded = id("7\nmore").unwrap();
+    assert_eq!((loaded.config.my_id.0, loaded.config.session_server_id, loaded.notices.len()), (7, 1, 0));
+    let loaded = id("300").unwrap();
+    assert_eq!(loaded.config.my_id.0, 1);
+    assert_eq!(notices(&loaded), ["/d/myid: myid 300 is not from 1 to 255 (no effect on a server alone)"]);
+    assert_eq!(id("one").unwrap_err().to_string(), "/d/myid: myid=one: expected the number of this server, 1 to 255");
 }
 
 #[test]
@@ -341,7 +408,8 @@ fn the_settings_of_kazoos_tests_load() {
     let one = format!("{text}\ninitLimit=4\nsyncLimit=2\nserver.1=localhost:20002:20001:participant\npeerType=participant\n");
     assert_eq!(full(Some(&one), &properties, &Overrides::default(), true).unwrap().config, loaded.config);
     let three = format!("{one}server.2=localhost:20012:20011:participant\nserver.3=localhost:20022:20021:participant\n");
-    assert!(matches!(full(Some(&three), &properties, &Overrides::default(), true), Err(ConfigError::Refused { .. })));
+    let ensemble = numbered(Some(&three), &properties, &Overrides::default(), true, Some("2")).unwrap().config.ensemble.unwrap();
+    assert_eq!((ensemble.me.0, ensemble.init_limit, ensemble.configuration.servers.len()), (2, 4, 3));
 }
 
 /// The settings of the real server beside us, one that runs alone.

@@ -253,7 +253,7 @@ impl Explorer<'_> {
 }
 
 /// A change in a few words.
-fn shown(op: &Op) -> String {
+pub(super) fn shown(op: &Op) -> String {
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
     match op {
         Op::Create(path) => format!("create {}", name(path)),

@@ -111,12 +111,17 @@ impl Stage {
                 wound => wounds.extend(wound),
             }
         }
-        put(&self.root, &files);
+        let (outcome, said) = self.start_on(world, &files, dice);
+        Verdict { wounds, outcome, said }
+    }
+
+    /// Starts on what is left of a world: what became of it, and what the first start said.
+    pub(super) fn start_on(&self, world: &World, files: &Files, dice: &mut Dice) -> (Result<Outcome, String>, Vec<String>) {
+        put(&self.root, files);
         let mut said = Vec::new();
         self.lines.take();
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.judge(world, &files, dice, &mut said)));
-        let outcome = outcome.unwrap_or_else(|_| Err("it panicked".to_owned()));
-        Verdict { wounds, outcome, said }
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.judge(world, files, dice, &mut said)));
+        (outcome.unwrap_or_else(|_| Err("it panicked".to_owned())), said)
     }
 
     fn judge(&self, world: &World, files: &Files, dice: &mut Dice, said: &mut Vec<String>) -> Result<Outcome, String> {

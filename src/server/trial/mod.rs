@@ -8,6 +8,8 @@ mod dice;
 mod disk;
 mod injury;
 mod life;
+mod member;
+mod relapse;
 pub mod scripts;
 mod world;
 

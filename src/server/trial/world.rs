@@ -76,6 +76,7 @@ pub(super) fn config(root: &Path, segment_bytes: u64) -> ServerConfig {
         overrides: &overrides,
         strict: true,
         resolver: &|_| Ok(Vec::new()),
+        my_id: &|_| Ok(None),
     };
     let mut config = load(&sources).unwrap().config;
     config.segment_bytes = segment_bytes;

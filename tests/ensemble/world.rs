@@ -1,0 +1,199 @@
+//! World: the servers of one ensemble, each in a directory of its own, and what they say of their roles.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::PathBuf;
+
+use ringkeeper::client::blocking::Client;
+use ringkeeper::client::session::Credentials;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::harness::{PATIENCE, Server, Setup, directory, eventually};
+
+/// What a server said last that it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    Looking,
+    Joining,
+    Following { leader: usize, epoch: u64 },
+    Observing { leader: usize, epoch: u64 },
+    Leading { epoch: u64 },
+}
+
+impl Role {
+    fn of(line: &str) -> Option<Self> {
+        let words: Vec<_> = line.split([' ', ',']).filter(|word| !word.is_empty()).collect();
+        let number = |at: usize| words.get(at).and_then(|word| word.parse().ok());
+        Some(match *words.first()? {
+            "looking" => Self::Looking,
+            "joining" => Self::Joining,
+            "following" => Self::Following { leader: number(1)? as usize, epoch: number(3)? },
+            "observing" => Self::Observing { leader: number(1)? as usize, epoch: number(3)? },
+            "leading" => Self::Leading { epoch: number(2)? },
+            _ => return None,
+        })
+    }
+
+    pub fn epoch(self) -> u64 {
+        match self {
+            Self::Following { epoch, .. } | Self::Observing { epoch, .. } | Self::Leading { epoch } => epoch,
+            Self::Looking | Self::Joining => 0,
+        }
+    }
+}
+
+/// The servers, by their numbers.
+pub struct Ensemble {
+    directory: TempDir,
+    ports: Vec<u16>,
+    servers: BTreeMap<usize, Server>,
+    asleep: Option<usize>,
+}
+
+impl Ensemble {
+    /// Directories and configurations of so many servers that vote and so many that observe.
+    pub fn plan(voters: usize, observers: usize) -> Self {
+        let all = voters + observers;
+        // Held together, so that no two are one.
+        let held: Vec<_> = (0..2 * all).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+        let ports = held.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+        let this = Self { directory: directory(), ports, servers: BTreeMap::new(), asleep: None };
+        for k in 1..=all {
+            fs::create_dir_all(this.data(k)).unwrap();
+            fs::write(this.data(k).join("myid"), format!("{k}\n")).unwrap();
+            let mut text = format!("dataDir={}\n", this.data(k).display());
+            text.push_str("tickTime=300\ninitLimit=30\nsyncLimit=10\nmaxSessionTimeout=60000\npreAllocSize=16384\n4lw.commands.whitelist=*\n");
+            for j in 1..=all {
+                let role = if j > voters { "observer" } else { "participant" };
+                text.push_str(&format!("server.{j}=127.0.0.1:{}:{}:{role}\n", this.ports[2 * j - 2], this.election_port(j)));
+            }
+            let _ = Setup::bare(&this.home(k)).config(&text);
+        }
+        this
+    }
+
+    /// The same, and all of them started.
+    pub fn start(voters: usize, observers: usize) -> Self {
+        let mut this = Self::plan(voters, observers);
+        (1..=voters + observers).for_each(|k| this.launch(k));
+        this
+    }
+
+    fn home(&self, k: usize) -> PathBuf {
+        self.directory.path().join(k.to_string())
+    }
+
+    pub fn data(&self, k: usize) -> PathBuf {
+        self.home(k).join("data")
+    }
+
+    pub fn election_port(&self, k: usize) -> u16 {
+        self.ports[2 * k - 1]
+    }
+
+    pub fn setup(&self, k: usize) -> Setup {
+        let text = fs::read_to_string(self.home(k).join("zoo.cfg")).unwrap();
+        Setup::bare(&self.home(k)).config(&text).args(&["--listen", "127.0.0.1:0"])
+    }
+
+    pub fn launch(&mut self, k: usize) {
+        let server = self.setup(k).start();
+        assert!(self.servers.insert(k, server).is_none(), "server {k} runs already");
+    }
+
+    /// Those that run, ascending.
+    pub fn up(&self) -> Vec<usize> {
+        self.servers.keys().copied().collect()
+    }
+
+    /// Its data are gone, but for its number.
+    pub fn wipe(&self, k: usize) {
+        fs::remove_dir_all(self.data(k)).unwrap();
+        fs::create_dir_all(self.data(k)).unwrap();
+        fs::write(self.data(k).join("myid"), format!("{k}\n")).unwrap();
+    }
+
+    pub fn kill(&mut self, k: usize) {
+        self.servers.remove(&k).unwrap().kill();
+    }
+
+    /// Stops it in good order.
+    pub fn end(&mut self, k: usize) {
+        self.servers.remove(&k).unwrap().stop();
+    }
+
+    pub fn signal(&self, k: usize, signal: Signal) {
+        self.servers[&k].signal(signal);
+    }
+
+    /// What this one said last does not count until it is awake.
+    pub fn asleep(&mut self, k: usize) {
+        self.asleep = Some(k);
+    }
+
+    pub fn awake(&mut self, k: usize) {
+        assert_eq!(self.asleep.take(), Some(k));
+    }
+
+    pub fn role(&self, k: usize) -> Role {
+        self.servers[&k].lines().iter().rev().find_map(|line| Role::of(line)).unwrap_or(Role::Looking)
+    }
+
+    /// Waits until it is what is wanted.
+    pub fn await_role(&mut self, k: usize, is_wanted: impl Fn(Role) -> bool) {
+        eventually(&format!("the role of server {k}"), || {
+            self.servers.get_mut(&k).unwrap().check();
+            is_wanted(self.role(k)).then_some(())
+        });
+    }
+
+    /// Waits until one leads and all others that vote and are awake follow it.
+    pub fn await_leader(&mut self) -> usize {
+        eventually("a leader that all follow", || {
+            self.servers.values_mut().for_each(Server::check);
+            let roles: Vec<_> = self.up().into_iter().filter(|k| self.asleep != Some(*k)).map(|k| (k, self.role(k))).collect();
+            let (leader, epoch) =
+                roles.iter().find_map(|(k, role)| if let Role::Leading { epoch } = role { Some((*k, *epoch)) } else { None })?;
+            let is_of_it = |role: Role| match role {
+                Role::Following { leader: whom, epoch: of } => whom == leader && of == epoch,
+                Role::Leading { epoch: of } => of == epoch,
+                // It may come later.
+                Role::Observing { .. } | Role::Joining | Role::Looking => false,
+            };
+            let voters = roles.iter().filter(|(k, _)| *k <= 3);
+            voters.clone().all(|(_, role)| is_of_it(*role)).then_some(leader)
+        })
+    }
+
+    pub fn client(&self, k: usize) -> Client {
+        self.client_of(k, 30_000)
+    }
+
+    pub fn client_of(&self, k: usize, timeout_ms: i32) -> Client {
+        // A server that has just come to its role may not have opened its doors yet.
+        eventually(&format!("a session at server {k}"), || Client::connect(self.servers[&k].address, timeout_ms, PATIENCE).ok())
+    }
+
+    pub fn attach(&self, k: usize, credentials: Credentials) -> Client {
+        Client::attach(self.servers[&k].address, credentials, PATIENCE).unwrap()
+    }
+
+    /// A four-letter word's answer.
+    pub fn word(&self, k: usize, word: &str) -> String {
+        let mut stream = TcpStream::connect(self.servers[&k].address).unwrap();
+        stream.write_all(word.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// Stops all of them; each must end in good order.
+    pub fn stop(mut self) {
+        for (_, server) in std::mem::take(&mut self.servers) {
+            server.stop();
+        }
+    }
+}
