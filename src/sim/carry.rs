@@ -107,8 +107,7 @@ impl World {
     /// A state is sent to a learner, and what waits behind it.
     pub(super) fn send_state(&mut self, node: usize, link: u64) -> Verdict {
         let is_open = self.net.end_of(link, node) == Some(End::Leader);
-        let held = self.held.remove(&link).or(cfg!(mutant = "m14").then(Vec::new));
-        let Some(held) = held.filter(|_| is_open) else { return Ok(()) };
+        let Some(held) = self.held.remove(&link).filter(|_| is_open) else { return Ok(()) };
         let mut chance = self.nodes[node].chance().clone();
         let now = self.nodes[node].now(self.now);
         let process = self.nodes[node].process.as_mut().expect("it has asked for this");

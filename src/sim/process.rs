@@ -522,8 +522,11 @@ impl Process {
     pub fn receive(&mut self, link: Link, snapshot: Snapshot, disk: &mut Disk) {
         disk.apply(&Op::Create(Dir::Images, RECEIVED.into()));
         disk.apply(&Op::Write(Dir::Images, RECEIVED.into(), 0, snapshot.encode().into()));
-        if cfg!(mutant = "m08") {
-            self.state = snapshot.state;
+        if cfg!(mutant = "m08")
+            && let Ok(loaded) = snapshot.load()
+        {
+            let Loaded { tree, sessions, zxid } = loaded;
+            self.archivist = archivist(tree.into_view(), sessions, zxid, self.me);
         }
         self.received = Some((link, snapshot));
     }

@@ -384,9 +384,7 @@ impl World {
                 self.at(at, Event::Read { node, life, link: link.0, after, to });
             }
             Out::SendState { link } => {
-                if !cfg!(mutant = "m14") {
-                    self.held.insert(link.0, Vec::new());
-                }
+                self.held.insert(link.0, Vec::new());
                 let at = now + 10 * self.nodes[node].latency(now, &self.case.settings);
                 self.at(at, Event::State { node, life, link: link.0 });
             }
