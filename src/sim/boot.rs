@@ -3,11 +3,16 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::disk::{Dir, Disk, Op};
-use super::log::{Entry, Found, Log, State, UNFINISHED, erase, used};
+use super::log::{Entry, Found, Log, UNFINISHED, erase, used};
 use super::papers::Cabinet;
+use super::snapshot::{SEEDS, Snapshot};
+use crate::auth::AuthConfig;
+use crate::engine::sequencer::{Restore, Restored};
 use crate::ground::ids::{ServerId, Zxid};
 use crate::ground::limits::BLOCK;
-use crate::storage::appender::Position;
+use crate::ground::time::Now;
+use crate::proto::packet::Blob;
+use crate::storage::appender::{Appender, Position};
 use crate::storage::manifest;
 use crate::storage::papers;
 use crate::storage::promise;
@@ -15,6 +20,7 @@ use crate::storage::recovery::{Known, Recovery, Start};
 use crate::storage::segment::{SegmentHeader, SegmentStart, file_name, hex, number_of};
 use crate::storage::selection::{Begin, Extent, HEAD, Selection, superseded};
 use crate::storage::watermark;
+use crate::zab::Record;
 
 /// Name of an image that is being written.
 pub const IMAGE_UNFINISHED: &str = "image.tmp";
@@ -38,10 +44,12 @@ pub struct Boot {
     pub ops: VecDeque<Op>,
     /// The log then.
     pub log: Log,
+    /// Where it goes on.
+    pub appender: Appender,
     /// The papers then.
     pub cabinet: Cabinet,
     /// The image.
-    pub image: State,
+    pub image: Snapshot,
     /// Known committed.
     pub committed: Zxid,
     /// The server may have forgotten something.
@@ -70,7 +78,8 @@ pub fn boot(disk: &Disk, me: ServerId, segment_bytes: u64) -> Result<Boot, Strin
         .map(|&number| Extent::of(number, &bytes(number)[..bytes(number).len().min(HEAD)], bytes(number).len() as u64))
         .collect();
     let images = images(disk);
-    let image = images.last().copied().unwrap_or_default();
+    let snapshot = images.last().cloned().unwrap_or_default();
+    let image = snapshot.state;
     let said = papers.manifest.said;
     let selection = Selection::of(&extents, said.oldest, image.at).map_err(|error| line(&error))?;
     let mut recovery = Recovery::knowing(Known { durable: papers.durable(), image: image.at, newest: said.image });
@@ -141,18 +150,38 @@ pub fn boot(disk: &Disk, me: ServerId, segment_bytes: u64) -> Result<Boot, Strin
     Ok(Boot {
         ops,
         log: Log::new(me, segment_bytes, found),
+        appender: Appender::new(position, image.at),
         cabinet,
-        image,
+        image: snapshot,
         committed: plan.committed.max(image.at),
         is_impaired: disk.read(Dir::Log, IMPAIRED).is_some(),
     })
 }
 
-/// The images that are whole, ascending.
+/// The images whose end is there, ascending.
 #[must_use]
-pub fn images(disk: &Disk) -> Vec<State> {
+pub fn images(disk: &Disk) -> Vec<Snapshot> {
     let named = disk.names(Dir::Images).filter_map(|name| Some((name, Zxid(hex(name.strip_prefix("image.")?)?))));
-    named.filter_map(|(name, at)| State::decode(disk.read(Dir::Images, name)?).filter(|state| state.at == at)).collect()
+    named
+        .filter_map(|(name, at)| Snapshot::decode(disk.read(Dir::Images, name)?).filter(|snapshot| snapshot.state.at == at))
+        .collect()
+}
+
+impl Boot {
+    /// The tree and the sessions as far as they are known to be committed, and the transactions of the log beyond that. The digest in each
+    /// transaction is held against the tree.
+    pub fn restore(&self, tick: u64, now: Now) -> Result<(Restored, Vec<Record>), String> {
+        let image = self.image.load().map_err(|error| format!("an image is {error}"))?;
+        let mut restore = Restore::after(image, SEEDS, tick, true);
+        let known = self.log.after(self.committed);
+        for entry in self.log.entries().take(known) {
+            restore.take(&entry.blob).map_err(|error| error.to_string())?;
+        }
+        let pending = self.log.entries().skip(known);
+        let pending = pending.map(|entry| Record { zxid: entry.mark.zxid, blob: Blob::clone(&entry.blob) }).collect();
+        let (restored, orphans) = restore.finish(AuthConfig::default(), now.mono());
+        if orphans.is_empty() { Ok((restored, pending)) } else { Err(format!("ephemerals without their sessions {orphans:?}")) }
+    }
 }
 
 /// Removes what a crash left half made.

@@ -107,23 +107,24 @@ impl World {
     /// A state is sent to a learner, and what waits behind it.
     pub(super) fn send_state(&mut self, node: usize, link: u64) -> Verdict {
         let is_open = self.net.end_of(link, node) == Some(End::Leader);
-        let held = self.held.remove(&link).or(cfg!(mutant = "m14").then(Vec::new));
-        let Some(held) = held.filter(|_| is_open) else { return Ok(()) };
+        let Some(held) = self.held.remove(&link).filter(|_| is_open) else { return Ok(()) };
         let mut chance = self.nodes[node].chance().clone();
+        let now = self.nodes[node].now(self.now);
         let process = self.nodes[node].process.as_mut().expect("it has asked for this");
-        let state = process.state_to_send(&mut chance);
-        process.pins.insert(link, state.at);
+        let snapshot = process.state_to_send(&mut chance, now);
+        let at = snapshot.state.at;
+        process.pins.insert(link, at);
         *self.nodes[node].chance() = chance;
-        let snap = Packet::Snap { at: state.at };
+        let snap = Packet::Snap { at };
         self.told(node, link, &snap)?;
         self.on_net(|net, now, later| {
             net.send(now, link, End::Leader, Message::Packet(snap), later);
-            net.send(now, link, End::Leader, Message::State(state), later);
+            net.send(now, link, End::Leader, Message::State(snapshot), later);
         });
         for packet in held {
             self.told(node, link, &packet)?;
             self.on_net(|net, now, later| net.send(now, link, End::Leader, Message::Packet(packet), later));
         }
-        self.input(node, In::StateSent { link: Link(link), at: state.at })
+        self.input(node, In::StateSent { link: Link(link), at })
     }
 }

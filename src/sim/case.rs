@@ -88,6 +88,8 @@ settings! {
     drift
     /// The plan ends here.
     length
+    /// How a voter that has nothing begins: 0 as one that is known to be new, 1 once a majority is empty too, 2 once all are.
+    bootstrap
 }
 
 impl Settings {
@@ -129,6 +131,7 @@ impl Settings {
             op_bytes: c.pick(&[30, 100, 2000]),
             drift: c.pick(&[0, 1000, 100_000]),
             length: c.within(10, 60) * 1_000_000,
+            bootstrap: c.pick(&[0, 1, 1, 2]),
         }
     }
 

@@ -4,7 +4,7 @@ use super::chance::Chance;
 use super::faults::{Fault, Kind};
 use super::oracle::{Verdict, Violation};
 use super::world::{Event, World};
-use crate::zab::{In, Role};
+use crate::zab::Role;
 
 /// How long it may take until the core works, us.
 const PATIENCE: u64 = 60_000_000;
@@ -70,6 +70,13 @@ impl World {
         order.sort_by_key(|node| self.nodes[*node].is_impaired);
         let majority = voters / 2 + 1;
         let spare = u64::try_from(voters - majority).expect("a few");
+        // One that waits for all to say that they have nothing needs all.
+        let waits = |node: &usize| {
+            let process = self.nodes[*node].process.as_ref();
+            self.nodes[*node].is_impaired && process.is_none_or(|process| process.promised.accepted == 0)
+        };
+        let majority = if self.case.settings.bootstrap == 2 && order.iter().any(waits) { voters } else { majority };
+        let spare = spare.min(u64::try_from(voters - majority).expect("a few"));
         let size = majority + usize::try_from(chance.below(spare + 1)).expect("a few");
         self.core = order[..size].to_vec();
         self.core.sort_unstable();
@@ -102,7 +109,6 @@ impl World {
                 self.trouble(node, &mut chance)?;
             }
         }
-        self.at(self.now, Event::Client);
         Ok(())
     }
 
@@ -160,8 +166,8 @@ impl World {
             .iter()
             .map(|node| {
                 let of = |process: &super::process::Process| {
-                    let (state, logged, waiting) = (process.state.at, process.log.durable(), process.backlog());
-                    format!("{:?} at {state}, logged {logged}, {waiting} writes waiting", process.role)
+                    let (state, logged, waiting) = (process.state.at, process.log.durable(), process.log.in_flight());
+                    format!("{:?} at {state}, logged {logged}, {waiting} writes under way", process.role)
                 };
                 format!("{}: {}", node + 1, self.nodes[*node].process.as_ref().map_or("down".to_owned(), of))
             })
@@ -172,9 +178,11 @@ impl World {
 
     /// A server stops in good order.
     pub(super) fn leave(&mut self, node: usize) -> Verdict {
+        let now = self.nodes[node].now(self.now);
         if let Some(process) = &mut self.nodes[node].process {
             process.is_leaving = true;
+            process.engine.leave(now);
         }
-        self.input(node, In::Leave)
+        self.pump(node)
     }
 }

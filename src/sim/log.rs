@@ -8,10 +8,13 @@ use super::disk::{Dir, Disk, Op};
 use crate::ground::ids::{ServerId, Zxid};
 use crate::ground::limits::BLOCK;
 use crate::ground::time::WallMillis;
+use crate::proto::jute::Reader;
 use crate::proto::packet::Blob;
-use crate::storage::appender::{Appender, Contents, Position};
-use crate::storage::batch::{BatchHeader, framed_len, put_record};
+use crate::proto::txn::TxnHeader;
+use crate::storage::appender::{Appender, Placement, Position};
+use crate::storage::batch::{BATCH_HEADER, BatchHeader, Records};
 use crate::storage::cut::{Cut, NotThere, cut};
+use crate::storage::restart::restart;
 use crate::storage::segment::{SegmentHeader, SegmentStart, file_name};
 use crate::storage::selection::{Begin, Extent};
 
@@ -35,7 +38,7 @@ pub struct Mark {
 pub struct Entry {
     /// What the ghost knows of it.
     pub mark: Mark,
-    /// Its bytes; they begin with its zxid.
+    /// Its bytes.
     pub blob: Blob,
 }
 
@@ -47,10 +50,10 @@ impl Entry {
     }
 }
 
-/// The zxid that a transaction's bytes begin with.
+/// The zxid in a transaction's header.
 #[must_use]
 pub fn zxid_of(blob: &[u8]) -> Option<Zxid> {
-    Some(Zxid(u64::from_be_bytes(blob.get(..8)?.try_into().ok()?)))
+    TxnHeader::decode(&mut Reader::new(blob)).ok().map(|header| header.zxid)
 }
 
 /// A number made of bytes.
@@ -63,7 +66,7 @@ pub fn hash(bytes: &[u8]) -> u64 {
     })
 }
 
-/// The state that transactions lead to: what stands for the tree here.
+/// The state that transactions lead to, as the ghost tells it from others.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct State {
     /// The last transaction in it.
@@ -82,19 +85,24 @@ impl State {
         self.digest = mix(self.digest ^ mix(mark.zxid.0) ^ mark.hash.rotate_left(1));
     }
 
-    /// As an image's bytes.
+    /// Bytes of its encoding.
+    pub const LEN: usize = 28;
+
+    /// As bytes.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes: Vec<u8> = [self.at.0, self.count, self.digest].iter().flat_map(|word| word.to_be_bytes()).collect();
-        // Longer than a sector, so that it can be torn.
-        bytes.resize(1536, 0x5a);
-        bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
+    pub fn encode(&self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        for (at, word) in [self.at.0, self.count, self.digest].iter().enumerate() {
+            bytes[8 * at..8 * at + 8].copy_from_slice(&word.to_be_bytes());
+        }
+        let crc = crc32fast::hash(&bytes[..24]);
+        bytes[24..].copy_from_slice(&crc.to_be_bytes());
         bytes
     }
 
-    /// From an image's bytes, if they are whole.
+    /// From bytes, if they are whole.
     #[must_use]
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub fn decode(bytes: &[u8; Self::LEN]) -> Option<Self> {
         let (body, crc) = bytes.split_last_chunk::<4>()?;
         let word = |i: usize| Some(u64::from_be_bytes(body.get(i * 8..i * 8 + 8)?.try_into().ok()?));
         let state = Self { at: Zxid(word(0)?), count: word(1)?, digest: word(2)? };
@@ -106,7 +114,9 @@ impl State {
 #[derive(Debug)]
 pub struct Log {
     server: ServerId,
-    appender: Appender,
+    /// Batches in flight: sequence, last transaction, durable.
+    flights: VecDeque<(u64, Zxid, bool)>,
+    durable: Zxid,
     /// Segments that hold it, the one that is written last.
     segments: Vec<Extent>,
     starts: BTreeMap<u64, SegmentStart>,
@@ -146,7 +156,8 @@ impl Log {
         let Found { position, segments, starts, spares, pool, entries, image } = found;
         Self {
             server,
-            appender: Appender::new(position, image.at),
+            flights: VecDeque::new(),
+            durable: position.last.max(image.at),
             segments,
             starts,
             spares,
@@ -167,8 +178,8 @@ impl Log {
 
     /// Everything up to this zxid survives.
     #[must_use]
-    pub fn durable(&self) -> Zxid {
-        self.appender.durable()
+    pub const fn durable(&self) -> Zxid {
+        self.durable
     }
 
     /// The last transaction written, durable or not.
@@ -180,7 +191,7 @@ impl Log {
     /// Batches in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.appender.in_flight()
+        self.flights.len()
     }
 
     /// How many transactions lie before the first in memory, and the last of them.
@@ -232,42 +243,39 @@ impl Log {
         Some(self.entries.range(from..).take(most).take_while(|entry| entry.mark.zxid <= to).cloned().collect())
     }
 
-    /// Bytes that records take in a batch.
-    #[must_use]
-    pub fn payload_len(entries: &[Entry]) -> usize {
-        entries.iter().map(|entry| 4 + entry.blob.len()).sum()
+    /// The next segment, to go on in.
+    pub fn roll(&mut self) -> Option<SegmentStart> {
+        let next = self.spares.pop_front()?;
+        self.segments.push(Extent { number: next.number, begin: None, bytes: next.size });
+        Some(next)
     }
 
-    /// Whether a batch with these records goes into a segment as a whole.
-    #[must_use]
-    pub fn is_too_long(&self, payload: usize) -> bool {
-        framed_len(payload) as u64 > self.segment_bytes - BLOCK as u64
-    }
-
-    /// Frames a batch: what to write, and its sequence. `None` while there is no segment to write it to.
-    pub fn append(&mut self, entries: Vec<Entry>, committed: Zxid) -> Option<(VecDeque<Op>, u64)> {
-        let mut payload = Vec::with_capacity(Self::payload_len(&entries));
-        entries.iter().for_each(|entry| put_record(&mut payload, &entry.blob));
-        let mut out = vec![0; framed_len(payload.len())];
-        if !self.appender.fits(out.len()) {
-            let next = self.spares.pop_front()?;
-            self.appender.roll(next);
-            self.segments.push(Extent { number: next.number, begin: None, bytes: next.size });
+    /// A batch was framed: how it is written. An error says what is wrong with it.
+    pub fn framed(&mut self, at: &Placement, out: Vec<u8>) -> Result<VecDeque<Op>, String> {
+        let (header, _) = BatchHeader::decode(&out).map_err(|error| error.to_string())?;
+        let len = usize::try_from(header.payload_len).expect("a small batch");
+        for blob in Records::new(&out[BATCH_HEADER..BATCH_HEADER + len]) {
+            let entry = blob.ok().and_then(|blob| Entry::of(&blob.into())).ok_or("a record without a zxid")?;
+            self.entries.push_back(entry);
         }
-        let (first, last) = (entries[0].mark.zxid, entries[entries.len() - 1].mark.zxid);
-        let contents = Contents { first, last, count: u32::try_from(entries.len()).expect("a batch is bounded") };
-        let at = self.appender.frame_into(contents, &[&payload], committed, &mut out);
         let active = self.segments.last_mut().expect("a log has a segment");
-        active.begin.get_or_insert(Begin { after: Zxid(first.0 - 1), sequence: at.sequence });
-        self.entries.extend(entries);
+        if active.number != at.segment {
+            return Err(format!("a batch goes to segment {}, and {} is in use", at.segment, active.number));
+        }
+        active.begin.get_or_insert(Begin { after: Zxid(header.first.0 - 1), sequence: at.sequence });
+        self.flights.push_back((at.sequence, header.last, false));
         let (name, offset) = (file_name(at.segment), usize::try_from(at.offset).expect("a place in a file"));
         let write = Op::Write(Dir::Log, name.clone(), offset, out.into());
-        Some((VecDeque::from([write, Op::SyncRange(Dir::Log, name, offset, at.len)]), at.sequence))
+        Ok(VecDeque::from([write, Op::SyncRange(Dir::Log, name, offset, at.len)]))
     }
 
     /// A batch is durable.
     pub fn flushed(&mut self, sequence: u64) {
-        self.appender.flushed(sequence);
+        let flight = self.flights.iter_mut().find(|flight| flight.0 == sequence).expect("it was in flight");
+        flight.2 = true;
+        while let Some((_, last, _)) = self.flights.pop_front_if(|flight| flight.2) {
+            self.durable = self.durable.max(last);
+        }
     }
 
     /// The next segment to make and how, if one is wanted; `more` than usual are.
@@ -275,7 +283,8 @@ impl Log {
         if self.spares.len() >= AHEAD + more {
             return None;
         }
-        let last = self.spares.back().map_or(self.appender.position().segment.number, |spare| spare.number);
+        let active = self.segments.last().expect("a log has a segment").number;
+        let last = self.spares.back().map_or(active, |spare| spare.number);
         let mut start = SegmentStart { number: last + 1, salt, size: self.segment_bytes };
         let used = self.pool.pop_front();
         if cfg!(mutant = "m30")
@@ -319,8 +328,8 @@ impl Log {
         Ok((cut, ops))
     }
 
-    /// The cut was carried out. Yields the segments of no use any more.
-    pub fn is_cut(&mut self, cut: &Cut, to: Zxid) -> Vec<u64> {
+    /// The cut was carried out. Yields where the log goes on, and the segments of no use any more.
+    pub fn is_cut(&mut self, cut: &Cut, to: Zxid) -> (Appender, Vec<u64>) {
         let mut gone = Vec::new();
         if let Some(bytes) = &cut.rewritten {
             let spare = self.spares.pop_front().expect("it was there when the cut was planned");
@@ -340,46 +349,37 @@ impl Log {
             }
         }
         self.entries.truncate(self.after(to));
-        self.appender = Appender::new(cut.position, self.base.1);
-        gone
+        self.durable = self.last();
+        (Appender::new(cut.position, self.base.1), gone)
     }
 
-    /// Plans a log that begins anew behind a state with some transactions: how it is written into the spares, and what it is then. `None`
-    /// while there are too few of them.
+    /// Plans a log that begins anew behind a state with some transactions: how it is written into the spares, what it is then, and where it
+    /// goes on. `None` while there are too few of them.
     #[must_use]
-    pub fn plan_restart(&self, state: State, tail: &[Entry]) -> Option<(Self, VecDeque<Op>)> {
-        let mut spares = self.spares.clone();
-        let start = spares.pop_front()?;
-        let mut new = Self {
+    pub fn plan_restart(&self, state: State, tail: &[Entry]) -> Option<(Self, Appender, VecDeque<Op>)> {
+        let blank: Vec<SegmentStart> = self.spares.iter().copied().collect();
+        let records: Vec<(Zxid, &[u8])> = tail.iter().map(|entry| (entry.mark.zxid, &entry.blob[..])).collect();
+        let plan = restart(&blank, state.at, &records)?;
+        let mut ops = VecDeque::new();
+        for fill in plan.fill {
+            let (name, offset) = (file_name(fill.segment), usize::try_from(fill.offset).expect("a place in a file"));
+            let len = fill.bytes.len();
+            ops.push_back(Op::Write(Dir::Log, name.clone(), offset, fill.bytes.into()));
+            ops.push_back(Op::SyncRange(Dir::Log, name, offset, len));
+        }
+        let new = Self {
             server: self.server,
-            appender: Appender::new(Position::new_log(start), state.at),
-            segments: vec![Extent { number: start.number, begin: None, bytes: start.size }],
+            flights: VecDeque::new(),
+            durable: plan.last,
+            segments: plan.segments,
             starts: BTreeMap::new(),
-            spares,
+            spares: plan.blank.into(),
             pool: VecDeque::new(),
-            entries: VecDeque::new(),
+            entries: tail.iter().cloned().collect(),
             base: (state.count, state.at),
             segment_bytes: self.segment_bytes,
         };
-        let mut ops = VecDeque::new();
-        let mut sequences = Vec::new();
-        let mut rest = tail;
-        while !rest.is_empty() {
-            let mut len = rest.len().min(20);
-            while len > 1 && self.is_too_long(Self::payload_len(&rest[..len])) {
-                len /= 2;
-            }
-            let (batch, later) = rest.split_at(len);
-            let (writes, sequence) = new.append(batch.to_vec(), Zxid::ZERO)?;
-            ops.extend(writes);
-            sequences.push(sequence);
-            rest = later;
-            if new.in_flight() >= 8 {
-                sequences.drain(..).for_each(|sequence| new.flushed(sequence));
-            }
-        }
-        sequences.into_iter().for_each(|sequence| new.flushed(sequence));
-        Some((new, ops))
+        Some((new, Appender::new(plan.position, state.at), ops))
     }
 
     /// What [`plan_restart`](Self::plan_restart) made is in force, with what was prepared meanwhile. Yields the segments of no use any more.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::chance::Chance;
-use super::log::State;
+use super::snapshot::Snapshot;
 use crate::proto::packet::Packet;
 use crate::proto::vote::Notification;
 
@@ -17,7 +17,7 @@ pub enum Message {
     /// A packet.
     Packet(Packet),
     /// A whole state.
-    State(State),
+    State(Snapshot),
     /// The connection is closed.
     End,
 }

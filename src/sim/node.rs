@@ -8,13 +8,15 @@ use super::disk::{Disk, Left, Op};
 use super::process::{Job, Process, Remains, Then};
 use super::world::Event;
 use crate::ground::ids::ServerId;
-use crate::ground::time::Millis;
+use crate::ground::time::{Millis, Now, WallMillis};
+
+/// When worlds begin, ms since 1970.
+const EPOCH_MS: i64 = 1_700_000_000_000;
 
 /// Longest time that a sync takes, us.
 const LATENCY_MAX: u64 = 10_000_000;
 
 /// What a job comes to when it goes on.
-#[derive(Debug)]
 pub enum Step {
     /// The device has to answer.
     Waits,
@@ -36,7 +38,6 @@ pub struct Trap {
 }
 
 /// A server.
-#[derive(Debug)]
 pub struct Node {
     /// Its number.
     pub id: ServerId,
@@ -113,10 +114,11 @@ impl Node {
         self.starting.replace(self.life) != Some(self.life)
     }
 
-    /// Its clock, at a true time in us.
+    /// What its clocks say at a true time in us. The one on the wall is right.
     #[must_use]
-    pub const fn clock(&self, now: u64) -> Millis {
-        Millis(self.clock.1 + (now as u128 * self.clock.0 as u128 / 1_000_000_000) as u64)
+    pub const fn now(&self, now: u64) -> Now {
+        let micros = self.clock.1 * 1000 + (now as u128 * self.clock.0 as u128 / 1_000_000) as u64;
+        Now { micros, wall: WallMillis(EPOCH_MS + (now / 1000).cast_signed()) }
     }
 
     /// The true time in us at which its clock says this, or a little later.

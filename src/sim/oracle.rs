@@ -2,14 +2,18 @@
 //!
 //! Every property is checked for all transactions and all servers, at the moment at which it could break.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::boot::Boot;
-use super::log::{Entry, Mark, State};
+use super::log::{Mark, State, hash};
+use super::model::Model;
 use super::node::Node;
 use super::process::{Process, Remains};
-use crate::ground::ids::Zxid;
-use crate::proto::packet::Packet;
+use super::snapshot::SEEDS;
+use crate::ground::ids::{SessionId, Zxid};
+use crate::proto::packet::{Blob, Packet};
+use crate::proto::txn::{self, Txn};
+use crate::tree::tree::Tree;
 use crate::zab::{Record, Role};
 
 /// A promise that was broken.
@@ -36,14 +40,15 @@ struct Told {
     is_complete: bool,
     /// Place after the last commit.
     commits: Option<u64>,
+    /// The learner has acknowledged the new leader.
+    is_acknowledged: bool,
 }
 
 /// The history, as nobody in the world knows it.
-#[derive(Debug)]
 pub struct Oracle {
     voters: usize,
     /// Who has proposed what.
-    proposed: BTreeMap<Zxid, (usize, u64)>,
+    proposed: BTreeMap<Zxid, (usize, u64, Blob)>,
     /// Who leads an epoch.
     leaders: BTreeMap<u32, usize>,
     /// All that was ever committed, in order.
@@ -53,14 +58,23 @@ pub struct Oracle {
     told: BTreeMap<u64, Told>,
     /// The newest epoch whose leader has delivered its history.
     established: u32,
-    /// Transactions whose clients were told that they are done.
-    pub acked: Vec<Zxid>,
+    /// The newest transaction that a client was told of as its own.
+    pub acked: Zxid,
+    /// What became of every znode.
+    pub model: Model,
+    /// The tree that all of it leads to, made by nobody in the world, and its digest behind each transaction.
+    tree: Tree,
+    trees: Vec<u64>,
+    /// Of each transaction: the session, its number there, how it was refused.
+    headers: Vec<(SessionId, i32, i32)>,
+    /// Sessions that are open.
+    sessions: BTreeSet<SessionId>,
 }
 
 impl Oracle {
     /// Before anything has happened.
     #[must_use]
-    pub const fn new(voters: usize) -> Self {
+    pub fn new(voters: usize) -> Self {
         Self {
             voters,
             proposed: BTreeMap::new(),
@@ -69,7 +83,12 @@ impl Oracle {
             digests: Vec::new(),
             told: BTreeMap::new(),
             established: 0,
-            acked: Vec::new(),
+            acked: Zxid::ZERO,
+            model: Model::default(),
+            tree: Tree::new(SEEDS),
+            trees: Vec::new(),
+            headers: Vec::new(),
+            sessions: BTreeSet::new(),
         }
     }
 
@@ -98,7 +117,7 @@ impl Oracle {
     }
 
     /// Something is committed, at this place.
-    fn commit(&mut self, nodes: &[Node], place: u64, mark: Mark, who: usize) -> Verdict {
+    fn commit(&mut self, nodes: &[Node], place: u64, mark: Mark, blob: &[u8], who: usize) -> Verdict {
         let at = usize::try_from(place).expect("a few transactions");
         if let Some(known) = self.committed.get(at) {
             if *known != mark {
@@ -110,8 +129,11 @@ impl Oracle {
             return wrong("I2", format!("server {} is at transaction {place}, {} are known", who + 1, self.committed.len()));
         }
         match self.proposed.get(&mark.zxid) {
-            Some((_, hash)) if *hash == mark.hash => {}
-            other => return wrong("I1", format!("{mark:?} was committed, and proposed was {other:?}")),
+            Some((_, hash, _)) if *hash == mark.hash => {}
+            other => {
+                let other = other.map(|(who, hash, _)| (who + 1, hash));
+                return wrong("I1", format!("{mark:?} was committed, and proposed was {other:?}"));
+            }
         }
         let before = self.committed.last().map_or(Zxid::ZERO, |mark| mark.zxid);
         let follows = before.next() == Some(mark.zxid) || mark.zxid.epoch() > before.epoch() && mark.zxid.counter() == 1;
@@ -128,6 +150,81 @@ impl Oracle {
         state.apply(mark);
         self.committed.push(mark);
         self.digests.push(state.digest);
+        self.take_in(mark.zxid, blob)
+    }
+
+    /// What is committed changes the one tree that nobody has, and the sessions.
+    fn take_in(&mut self, zxid: Zxid, blob: &[u8]) -> Verdict {
+        let (header, txn, _) = match txn::decode_blob(blob) {
+            Ok(decoded) => decoded,
+            Err(error) => return wrong("I17", format!("{zxid} cannot be read: {error}")),
+        };
+        let (session, mut refused) = (header.session, 0);
+        match &txn {
+            Txn::CreateSession { .. } => {
+                self.sessions.insert(session);
+            }
+            Txn::CloseSession { .. } => {
+                self.sessions.remove(&session);
+            }
+            Txn::Error { err } => refused = *err,
+            _ if !self.sessions.contains(&session) => {
+                return wrong("I18", format!("{zxid} is of session {session}, which is not open"));
+            }
+            _ => {}
+        }
+        let mut steps = Vec::new();
+        if let Err(error) = self.tree.apply(&header, &txn, &mut steps) {
+            return wrong("I17", format!("{zxid} cannot be taken in: {error}"));
+        }
+        self.tree.forget(zxid);
+        self.model.adopt(zxid, &steps);
+        self.trees.push(self.tree.digest());
+        self.headers.push((session, header.cxid, refused));
+        if matches!(txn, Txn::CloseSession { .. })
+            && let Some(path) = self.tree.ephemerals(session).next()
+        {
+            return wrong("I18", format!("session {session} ends with {zxid}, and {path} is still there"));
+        }
+        Ok(())
+    }
+
+    /// Whether a transaction is committed.
+    #[must_use]
+    pub fn is_committed(&self, zxid: Zxid) -> bool {
+        self.place(zxid).is_some()
+    }
+
+    /// A client is told what became of its request.
+    pub fn answered(&mut self, session: SessionId, cxid: i32, zxid: Zxid, err: i32) -> Verdict {
+        let header = self.place(zxid).map(|place| self.headers[place]);
+        let is_its = header.is_some_and(|(of, number, _)| (of, number) == (session, cxid));
+        let is_so = header.is_some_and(|(.., refused)| err != 0 || refused == 0);
+        if !is_its || !is_so {
+            return wrong("I13", format!("session {session} is told {err} of its request {cxid} at {zxid}, which is {header:?}"));
+        }
+        self.acked = self.acked.max(zxid);
+        Ok(())
+    }
+
+    /// The views of a server stand where they stand with the tree that they should have.
+    pub fn shows(&self, who: usize, process: &Process) -> Verdict {
+        let (sequencer, digest) = process.engine.digest();
+        let views = [
+            (process.shard.applied(), process.shard.digest(), "shard"),
+            (process.archivist.applied(), process.archivist.digest(), "archivist"),
+            (sequencer, digest, "ledger"),
+        ];
+        for (at, digest, which) in views {
+            let Some(place) = self.place(at) else { continue };
+            if self.trees[place] != digest {
+                return wrong("I17", format!("the {which} of server {} at {at} has another tree", who + 1));
+            }
+        }
+        let (shown, mark) = (process.shard.applied(), process.delivered.max(process.state.at));
+        if shown > mark {
+            return wrong("I14", format!("server {} shows {shown}, delivered is {mark}", who + 1));
+        }
         Ok(())
     }
 
@@ -140,22 +237,32 @@ impl Oracle {
         }
     }
 
-    /// A leader proposes.
-    pub fn proposed(&mut self, who: usize, epoch: u32, records: &[Record]) -> Verdict {
-        if self.leaders.get(&epoch) != Some(&who) {
-            return wrong("I7", format!("server {} proposes in epoch {epoch} of {:?}", who + 1, self.leaders.get(&epoch)));
-        }
-        for record in records {
-            let mark = Entry::of(&record.blob).expect("bytes begin with a zxid").mark;
-            if self.proposed.insert(record.zxid, (who, mark.hash)).is_some() {
-                return wrong("I4", format!("{} was proposed twice", record.zxid));
+    /// A leader proposes; or what was proposed before is sent again, or logged. Says whether it is new.
+    pub fn proposed(&mut self, who: usize, zxid: Zxid, blob: &Blob) -> Result<bool, Violation> {
+        let hash = hash(blob);
+        if let Some((other, known, _)) = self.proposed.get(&zxid) {
+            if *known != hash {
+                return wrong("I4", format!("{zxid} was proposed twice, by server {} and by {}", other + 1, who + 1));
             }
+            return Ok(false);
         }
-        Ok(())
+        if self.leaders.get(&zxid.epoch()) != Some(&who) {
+            let leader = self.leaders.get(&zxid.epoch()).map(|leader| leader + 1);
+            return wrong("I7", format!("server {} proposes {zxid}, and the epoch is of {leader:?}", who + 1));
+        }
+        self.proposed.insert(zxid, (who, hash, Blob::clone(blob)));
+        Ok(true)
     }
 
     /// A server says that it has delivered these, with the state behind each.
-    pub fn delivered(&mut self, nodes: &[Node], who: usize, process: &Process, up_to: Zxid, shown: &[(Mark, State)]) -> Verdict {
+    pub fn delivered(
+        &mut self,
+        nodes: &[Node],
+        who: usize,
+        process: &Process,
+        up_to: Zxid,
+        shown: &[(Mark, State, Blob)],
+    ) -> Verdict {
         if up_to > process.log.durable() {
             let durable = process.log.durable();
             return wrong("I14", format!("server {} delivers up to {up_to} and has {durable} durably", who + 1));
@@ -164,8 +271,8 @@ impl Oracle {
             let at = process.state.at;
             return wrong("I14", format!("server {} delivers up to {up_to}, and its log leads to {at}", who + 1));
         }
-        for (mark, state) in shown {
-            self.commit(nodes, state.count - 1, *mark, who)?;
+        for (mark, state, blob) in shown {
+            self.commit(nodes, state.count - 1, *mark, blob, who)?;
             if !self.knows(state) {
                 return wrong("I17", format!("server {} comes to another state at {}", who + 1, mark.zxid));
             }
@@ -209,7 +316,8 @@ impl Oracle {
                     told.history = Zxid::ZERO;
                 }
             }
-            Packet::Proposal { zxid, .. } => {
+            Packet::Proposal { zxid, blob } => {
+                self.proposed(who, *zxid, blob)?;
                 let told = self.told.entry(link).or_default();
                 if !told.is_complete {
                     told.history = *zxid;
@@ -226,8 +334,16 @@ impl Oracle {
                     return wrong("I11", format!("server {} says that its epoch is {current}, which is not durable", who + 1));
                 }
             }
-            Packet::Ack { zxid } if zxid.counter() == 0 => self.acks_leader(who, process, link, zxid.epoch())?,
-            Packet::Ack { zxid } => self.acks(who, process, *zxid)?,
+            Packet::Ack { zxid } if zxid.counter() == 0 => {
+                self.acks_leader(who, process, link, zxid.epoch())?;
+                self.told.entry(link).or_default().is_acknowledged = true;
+            }
+            Packet::Ack { zxid } => {
+                if !self.told.get(&link).is_some_and(|told| told.is_acknowledged) {
+                    return wrong("I11", format!("server {} acknowledges {zxid} before its leader", who + 1));
+                }
+                self.acks(who, process, *zxid)?;
+            }
             Packet::Commit { zxid } | Packet::Inform { zxid, .. } => self.commits(nodes, who, process, link, *zxid)?,
             _ => {}
         }
@@ -236,7 +352,7 @@ impl Oracle {
 
     fn acks(&self, who: usize, process: &Process, zxid: Zxid) -> Verdict {
         let found = process.log.find(zxid).map(|entry| entry.mark);
-        let known = self.proposed.get(&zxid).map(|(_, hash)| Mark { zxid, hash: *hash });
+        let known = self.proposed.get(&zxid).map(|(_, hash, _)| Mark { zxid, hash: *hash });
         // What an image holds is not in the log any more.
         let is_there = found.is_some() && found == known || found.is_none() && zxid <= process.log.base().1;
         if zxid > process.log.durable() || !is_there {
@@ -277,11 +393,11 @@ impl Oracle {
                 if process.role != (Role::Leading { epoch: zxid.epoch() }) {
                     return wrong("I12", format!("server {} commits {zxid} and is {:?}", who + 1, process.role));
                 }
-                let Some((_, hash)) = self.proposed.get(&zxid) else {
+                let Some((_, hash, blob)) = self.proposed.get(&zxid) else {
                     return wrong("I12", format!("server {} commits {zxid}, which nobody proposed", who + 1));
                 };
-                let (place, mark) = (self.count(), Mark { zxid, hash: *hash });
-                self.commit(nodes, place, mark, who)?;
+                let (place, mark, blob) = (self.count(), Mark { zxid, hash: *hash }, Blob::clone(blob));
+                self.commit(nodes, place, mark, &blob, who)?;
                 place
             }
         };
@@ -347,8 +463,9 @@ impl Oracle {
             }
             before = mark.zxid;
         }
-        if !self.knows(&boot.image) {
-            return wrong("I14", format!("server {} starts with an image at {} that nobody ever had", who + 1, boot.image.at));
+        let image = &boot.image.state;
+        if !self.knows(image) {
+            return wrong("I14", format!("server {} starts with an image at {} that nobody ever had", who + 1, image.at));
         }
         let delivered = boot.log.base().0 + boot.log.after(boot.committed) as u64;
         let shown = boot.log.base().0..delivered;
@@ -365,15 +482,15 @@ impl Oracle {
         if promise.accepted < low.accepted || promise.current < low.current || promise.accepted > high.accepted {
             return wrong("I8", format!("server {} starts with {promise:?}, it had promised {low:?}", who + 1));
         }
-        let is_old = agrees(&boot.image, &marks, remains.base, &remains.marks, remains.durable);
+        let is_old = agrees(image, &marks, remains.base, &remains.marks, remains.durable);
         let is_new = remains.install.as_ref().is_some_and(|(state, tail)| {
             let end = state.count + tail.len() as u64;
-            agrees(&boot.image, &marks, state.count, tail, end)
+            agrees(image, &marks, state.count, tail, end)
                 // The state has its name, and the log before it is still there.
-                || boot.image == *state && agrees(&boot.image, &marks, remains.base, &remains.marks, 0)
+                || image == state && agrees(image, &marks, remains.base, &remains.marks, 0)
         });
         if !is_old && !is_new {
-            let (count, end) = (boot.image.count, boot.image.count + marks.len() as u64);
+            let (count, end) = (image.count, image.count + marks.len() as u64);
             return wrong(
                 "I14",
                 format!(
@@ -385,15 +502,6 @@ impl Oracle {
                 ),
             );
         }
-        Ok(())
-    }
-
-    /// A client is told that its request is done.
-    pub fn acked(&mut self, zxid: Zxid) -> Verdict {
-        if self.place(zxid).is_none() {
-            return wrong("I13", format!("a client is told that {zxid} is done, and it is not committed"));
-        }
-        self.acked.push(zxid);
         Ok(())
     }
 

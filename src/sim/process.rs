@@ -1,6 +1,7 @@
-//! Process: what drives one simulated server's peer and keeps its log, as the runtime does in the real one. Decides nothing of Zab's.
+//! Process: what drives one simulated server's engines and keeps its log, as the runtime does in the real one. Decides nothing.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use super::boot::{Boot, IMAGE_UNFINISHED, IMPAIRED, RECEIVED, image_name};
 use super::case::Settings;
@@ -8,16 +9,50 @@ use super::chance::Chance;
 use super::disk::{Dir, Disk, Op};
 use super::log::{Entry, Log, Mark, State};
 use super::papers::Cabinet;
-use crate::ground::ids::Zxid;
+use super::snapshot::{SEEDS, Snapshot};
+use crate::auth::AuthConfig;
+use crate::engine::archivist::load::Loaded;
+use crate::engine::archivist::policy::Policy;
+use crate::engine::archivist::{Archivist, Start};
+use crate::engine::census::{Census, Word};
+use crate::engine::message::Inward;
+use crate::engine::sequencer::{Done, FlushKnobs, Restore, Sequencer};
+use crate::engine::shard::{Shard, ShardConfig, Words};
+use crate::ground::ids::{ConnId, ServerId, SessionId, ShardId, Zxid};
+use crate::ground::limits::{BLOCK, FRAME_MAX_DEFAULT};
+use crate::ground::time::Now;
+use crate::proto::packet::Blob;
+use crate::session::Ids;
+use crate::storage::appender::Appender;
 use crate::storage::cut::Cut;
 use crate::storage::manifest::Manifest;
 use crate::storage::promise::Promise;
-use crate::storage::retention::{self, Kept, Policy};
+use crate::storage::retention::{self, Kept, Policy as Keeping};
 use crate::storage::segment::SegmentStart;
-use crate::zab::{Found, Link, Peer, Record, Role, Token, Write};
+use crate::tree::view::View;
+use crate::zab::{Bootstrap, Found, Link, Members, Role, Token, Write};
+
+/// Bytes of a segment that the largest transactions take besides the batch they go into.
+const LARGEST: u64 = 6000;
+
+/// Words are of no interest here.
+struct Mute;
+
+impl Words for Mute {
+    fn allows(&self, _: Word) -> bool {
+        false
+    }
+
+    fn refusal(&self, _: &str) -> String {
+        String::new()
+    }
+
+    fn answer(&self, _: Word, _: Option<&Census>) -> String {
+        String::new()
+    }
+}
 
 /// Work for the disk, and what follows when it is done.
-#[derive(Debug)]
 pub struct Job {
     /// What to do, in order.
     pub ops: VecDeque<Op>,
@@ -26,7 +61,6 @@ pub struct Job {
 }
 
 /// What a piece of work was for.
-#[derive(Debug)]
 pub enum Then {
     /// A batch of the log.
     Flight(u64),
@@ -35,13 +69,13 @@ pub enum Then {
     /// The log was cut.
     Cut(Token, Zxid, Box<Cut>),
     /// A state has taken the place of everything.
-    Install(Token, State, Box<Log>),
+    Install(Token, State, Box<(Log, Appender, Loaded)>),
     /// The server has all again.
     Restored(Token),
     /// A segment was made.
     Made(SegmentStart),
     /// An image was written.
-    Image(State),
+    Image(Box<Snapshot>),
     /// The manifest asks for less.
     Released(Vec<Zxid>, Vec<u64>),
     /// Nothing follows.
@@ -69,21 +103,6 @@ impl Then {
     }
 }
 
-/// A write that has to wait until nothing else is under way.
-#[derive(Debug)]
-enum Item {
-    Entry(Entry),
-    Alone(Token, Write),
-}
-
-/// What a write waits for before it is answered.
-#[derive(Debug)]
-enum Until {
-    Logged(Zxid),
-    Alone,
-    Done,
-}
-
 /// What must be, or may be, on the disk of a server that ends.
 #[derive(Clone, Debug)]
 pub struct Remains {
@@ -102,11 +121,14 @@ pub struct Remains {
 }
 
 /// A running server.
-#[derive(Debug)]
 pub struct Process {
-    /// Its part in the ensemble.
-    pub peer: Peer,
-    /// What it was told to be.
+    /// What orders writes.
+    pub engine: Sequencer,
+    /// What meets clients.
+    pub shard: Shard,
+    /// What remembers.
+    pub archivist: Archivist,
+    /// What it is, as far as the world has seen.
     pub role: Role,
     /// Its log.
     pub log: Log,
@@ -114,25 +136,36 @@ pub struct Process {
     pub cabinet: Cabinet,
     /// What its promise says durably.
     pub promised: Promise,
-    /// What was delivered.
+    /// What was delivered, as the ghost knows it.
     pub state: State,
-    /// The delivered mark, as the peer told it.
+    /// The delivered mark, as the world has seen it.
     pub delivered: Zxid,
     /// Finished images.
-    pub images: BTreeMap<Zxid, State>,
+    pub images: BTreeMap<Zxid, Snapshot>,
     /// A state that has come, by its link.
-    pub received: Option<(Link, State)>,
+    pub received: Option<(Link, Snapshot)>,
     /// Learners that are sent a state and what follows it.
     pub pins: BTreeMap<u64, Zxid>,
-    /// The last transaction that was proposed here as the leader.
-    pub proposed: Zxid,
     /// It was told to stop.
     pub is_leaving: bool,
     /// Work that is to be started.
     pub jobs: Vec<Job>,
+    /// The newest transaction of this leader's that the oracle has heard of.
+    pub noted: Zxid,
+    /// Connections that their clients have given up.
+    pub hung_up: Vec<ConnId>,
+    /// What the shard has said and the engine has not taken.
+    pub inward: VecDeque<Inward>,
+    /// Of which it has taken so much.
+    pub inward_begun: Option<(Inward, usize)>,
+    /// Sessions of a state that has just been put in force.
+    pub sessions: BTreeMap<SessionId, i32>,
+    /// Everything that clients have sent up to then has been heard.
+    pub heard: Now,
     settings: Settings,
-    queue: VecDeque<Item>,
-    answers: VecDeque<(Token, Until)>,
+    me: ServerId,
+    /// What the engine wants done alone, and is not begun.
+    task: Option<(Token, Write)>,
     /// Something that bears nothing beside it is under way; for a cut, where it leads.
     alone: Option<Option<Zxid>>,
     installing: Option<(State, Vec<Mark>)>,
@@ -142,10 +175,24 @@ pub struct Process {
     more: usize,
 }
 
+/// Whose process it is, and when.
+#[derive(Debug)]
+pub struct Whose {
+    /// Its number.
+    pub me: ServerId,
+    /// The present.
+    pub now: Now,
+}
+
+fn archivist(view: View, sessions: BTreeMap<SessionId, i32>, zxid: Zxid, me: ServerId) -> Archivist {
+    let start = Start { view, sessions, zxid, archived: Zxid::ZERO, transactions: 0, bytes: 0 };
+    Archivist::new(start, Policy { transactions: u64::MAX, bytes: 0 }, me, 1)
+}
+
 impl Process {
     /// What a peer is to know of what a start has found.
     #[must_use]
-    pub fn known(boot: &Boot) -> Found {
+    pub fn known(boot: &Boot, settings: &Settings) -> Found {
         let promise = boot.cabinet.promised();
         let mut ends: Vec<Zxid> = Vec::new();
         for entry in boot.log.entries() {
@@ -154,6 +201,12 @@ impl Process {
                 None => ends.push(entry.mark.zxid),
             }
         }
+        let has_nothing = promise.accepted == 0 && ends.is_empty() && boot.log.base().0 == 0;
+        let rule = match settings.bootstrap {
+            0 => None,
+            1 => Some(Bootstrap::Majority),
+            _ => Some(Bootstrap::All),
+        };
         Found {
             accepted: promise.accepted,
             current: promise.current,
@@ -161,38 +214,70 @@ impl Process {
             ends,
             delivered: boot.committed,
             is_impaired: boot.is_impaired,
-            is_new: None,
+            is_new: rule.filter(|_| boot.is_impaired && has_nothing),
         }
     }
 
-    /// Goes on after a start.
-    #[must_use]
-    pub fn new(boot: Boot, peer: Peer, settings: Settings, images: BTreeMap<Zxid, State>) -> Self {
-        let Boot { log, cabinet, image, committed, .. } = boot;
+    /// Goes on after a start. An error says what of it cannot be used.
+    pub fn new(boot: Boot, found: Found, members: Members, settings: Settings, at: &Whose) -> Result<Self, String> {
+        let Whose { me, now } = *at;
+        let (restored, pending) = boot.restore(settings.tick, now)?;
+        let Boot { log, appender, cabinet, image, committed, .. } = boot;
         let promised = cabinet.promised();
-        Self {
-            peer,
+        let view = restored.ledger.tree().view().clone();
+        let sessions = restored.sessions.iter().map(|(id, session)| (id, session.timeout_ms)).collect();
+        let room = (settings.segment - 1) * BLOCK as u64;
+        let knobs = FlushKnobs {
+            flights: usize::try_from(settings.flights).expect("a few"),
+            linger_us: 0,
+            batch_bytes: usize::try_from((settings.batch * 200).min(room - LARGEST.min(room / 2))).expect("a small batch"),
+        };
+        let ids = Ids::starting(now.wall.0.unsigned_abs(), me);
+        let last = restored.last;
+        let engine = Sequencer::new(restored, ids, appender, knobs, 1, now);
+        let engine = engine.join(me, members, settings.times(), found, pending, now);
+        let config = ShardConfig {
+            id: ShardId(0),
+            frame_max: FRAME_MAX_DEFAULT,
+            min_timeout_ms: i32::try_from(2 * settings.tick).expect("a tick"),
+            max_timeout_ms: i32::try_from(20 * settings.tick).expect("a tick"),
+            sessionless_ms: 10_000,
+            tick_ms: settings.tick,
+            auth: AuthConfig::default(),
+            refuses_sasl: false,
+            is_member: true,
+            words: Arc::new(Mute),
+        };
+        Ok(Self {
+            engine,
+            shard: Shard::new(config, view.clone(), last, SEEDS, now),
+            archivist: archivist(view, sessions, last, me),
             role: Role::Looking,
             log,
             cabinet,
             promised,
-            state: image,
+            state: image.state,
             delivered: committed,
-            images,
+            images: BTreeMap::new(),
             received: None,
             pins: BTreeMap::new(),
-            proposed: Zxid::ZERO,
             is_leaving: false,
             jobs: Vec::new(),
+            noted: Zxid::ZERO,
+            hung_up: Vec::new(),
+            inward: VecDeque::new(),
+            inward_begun: None,
+            sessions: BTreeMap::new(),
+            heard: now,
             settings,
-            queue: VecDeque::new(),
-            answers: VecDeque::new(),
+            me,
+            task: None,
             alone: None,
             installing: None,
             is_archiving: false,
             is_making: false,
             more: 0,
-        }
+        })
     }
 
     /// What must be on its disk if it ends now.
@@ -212,48 +297,20 @@ impl Process {
         }
     }
 
-    /// Transactions that wait to be written or are in flight.
-    #[must_use]
-    pub fn backlog(&self) -> usize {
-        self.queue.len() + self.answers.len()
-    }
-
-    /// Takes a write.
-    pub fn store(&mut self, token: Token, write: Write) {
-        match write {
-            Write::Append(records) => {
-                let mut last = Zxid::ZERO;
-                for record in records {
-                    let entry = Entry::of(&record.blob).expect("bytes begin with a zxid");
-                    assert_eq!(entry.mark.zxid, record.zxid, "a record is what it says");
-                    last = record.zxid;
-                    self.queue.push_back(Item::Entry(entry));
-                }
-                self.answers.push_back((token, Until::Logged(last)));
-            }
-            write => {
-                self.queue.push_back(Item::Alone(token, write));
-                self.answers.push_back((token, Until::Alone));
-            }
-        }
-    }
-
     /// Starts what can be started. An error says what cannot be done.
-    pub fn pump(&mut self, disk: &Disk, chance: &mut Chance) -> Result<(), String> {
-        while self.alone.is_none() {
-            match self.queue.front() {
-                None => break,
-                Some(Item::Entry(_)) => {
-                    if !self.fly() {
-                        break;
-                    }
-                }
-                Some(Item::Alone(..)) => {
-                    if self.log.in_flight() > 0 || !self.begin(disk)? {
-                        break;
-                    }
-                }
+    pub fn pump(&mut self, disk: &Disk, chance: &mut Chance, now: Now) -> Result<(), String> {
+        while self.alone.is_none()
+            && self.task.is_none()
+            && let Some(len) = self.engine.due(now)
+        {
+            if !self.engine.fits(len) {
+                let Some(next) = self.log.roll() else { break };
+                self.engine.roll(next);
             }
+            let mut out = vec![0; len];
+            let at = self.engine.frame(&mut out);
+            let ops = self.log.framed(&at, out)?;
+            self.jobs.push(Job { ops, then: Then::Flight(at.sequence) });
         }
         if !self.is_making
             && let Some((ops, start)) = self.log.make(chance.any(), self.more)
@@ -261,36 +318,27 @@ impl Process {
             self.is_making = true;
             self.jobs.push(Job { ops, then: Then::Made(start) });
         }
+        if self.alone.is_none()
+            && self.log.in_flight() == 0
+            && let Some((token, write)) = self.task.take()
+            && !self.begin(token, &write, disk)?
+        {
+            self.task = Some((token, write));
+        }
         Ok(())
     }
 
-    /// Sends a batch to the log.
-    fn fly(&mut self) -> bool {
-        if self.log.in_flight() >= usize::try_from(self.settings.flights).expect("a few") {
-            return false;
+    /// What the engine wants done alone, when it says so for the first time.
+    pub fn take_task(&mut self) -> Option<Write> {
+        if self.task.is_some() || self.alone.is_some() {
+            return None;
         }
-        let most = usize::try_from(self.settings.batch).expect("a few");
-        let mut entries = Vec::new();
-        let mut len = 0;
-        for item in &self.queue {
-            let Item::Entry(entry) = item else { break };
-            len += 4 + entry.blob.len();
-            if entries.len() == most || !entries.is_empty() && self.log.is_too_long(len) {
-                break;
-            }
-            entries.push(entry.clone());
-        }
-        let count = entries.len();
-        let Some((ops, sequence)) = self.log.append(entries, self.delivered) else { return false };
-        self.queue.drain(..count);
-        self.jobs.push(Job { ops, then: Then::Flight(sequence) });
-        true
+        self.task = self.engine.task();
+        self.task.as_ref().map(|(_, write)| write.clone())
     }
 
     /// Begins a write that bears nothing beside it.
-    fn begin(&mut self, disk: &Disk) -> Result<bool, String> {
-        let Some(Item::Alone(token, write)) = self.queue.front() else { return Ok(false) };
-        let token = *token;
+    fn begin(&mut self, token: Token, write: &Write, disk: &Disk) -> Result<bool, String> {
         let mut ops = VecDeque::new();
         let then = match write {
             Write::Promise { accepted, current } => {
@@ -307,21 +355,19 @@ impl Process {
             }
             Write::Cut { to } => {
                 let to = *to;
-                if cfg!(mutant = "m11") {
-                    self.queue.pop_front();
-                    self.jobs.push(Job { ops, then: Then::Restored(token) });
-                    self.alone = Some(None);
-                    return Ok(true);
-                }
                 if self.is_archiving || !self.log.has_spare() {
                     return Ok(false);
                 }
                 self.cabinet.lower(to, &mut ops);
                 let (cut, more) = self.log.plan_cut(disk, to).map_err(|error| error.to_string())?;
-                ops.extend(more);
-                if let Some(oldest) = cut.oldest {
-                    let said = self.cabinet.manifested();
-                    self.cabinet.manifest(Manifest { oldest, ..said }, &mut ops);
+                if cfg!(mutant = "m11") {
+                    ops.clear();
+                } else {
+                    ops.extend(more);
+                    if let Some(oldest) = cut.oldest {
+                        let said = self.cabinet.manifested();
+                        self.cabinet.manifest(Manifest { oldest, ..said }, &mut ops);
+                    }
                 }
                 self.alone = Some(Some(to));
                 Then::Cut(token, to, Box::new(cut))
@@ -330,16 +376,18 @@ impl Process {
                 if self.is_archiving {
                     return Ok(false);
                 }
-                let received = self.received.filter(|(from, _)| from == link).map(|(_, state)| state);
-                let state = received.ok_or("the state to be installed has not come")?;
+                let received = self.received.as_ref().filter(|(from, _)| from == link).map(|(_, snapshot)| snapshot);
+                let snapshot = received.ok_or("the state to be installed has not come")?;
+                let state = snapshot.state;
                 if state.at != *at {
                     return Err(format!("the state that came stands at {}, not at {at}", state.at));
                 }
                 let tail: Vec<Entry> = tail.iter().filter_map(|record| Entry::of(&record.blob)).collect();
-                let Some((new, writes)) = self.log.plan_restart(state, &tail) else {
+                let Some((new, appender, writes)) = self.log.plan_restart(state, &tail) else {
                     self.more += 1;
                     return Ok(false);
                 };
+                let loaded = snapshot.load().map_err(|error| format!("a state that came is {error}"))?;
                 self.more = 0;
                 ops.push_back(Op::Sync(Dir::Images, RECEIVED.into()));
                 ops.push_back(Op::Rename(Dir::Images, RECEIVED.into(), image_name(state.at)));
@@ -351,51 +399,57 @@ impl Process {
                 let manifest = Manifest { oldest, image: said.image.max(state.at), ..said };
                 self.cabinet.manifest(manifest, &mut ops);
                 self.installing = Some((state, tail.iter().map(|entry| entry.mark).collect()));
-                Then::Install(token, state, Box::new(new))
+                Then::Install(token, state, Box::new((new, appender, loaded)))
             }
-            Write::Append(_) => unreachable!("transactions are queued one by one"),
+            Write::Append(_) => unreachable!("transactions are framed"),
         };
-        self.queue.pop_front();
         self.alone.get_or_insert(None);
         self.jobs.push(Job { ops, then });
         Ok(true)
     }
 
-    /// Takes the end of a piece of work. What it answers comes from [`answers`](Self::answers).
-    pub fn done(&mut self, then: Then) {
+    /// Takes the end of a piece of work.
+    pub fn done(&mut self, then: Then, now: Now) {
         match then {
-            Then::Flight(sequence) => self.log.flushed(sequence),
+            Then::Flight(sequence) => {
+                self.log.flushed(sequence);
+                self.engine.flushed(sequence, now);
+            }
             Then::Promise(token, promise) => {
                 self.promised = promise;
-                self.free(token);
+                self.free(token, Done::Plain, now);
             }
-            Then::Restored(token) => self.free(token),
+            Then::Restored(token) => self.free(token, Done::Plain, now),
             Then::Cut(token, to, cut) => {
-                let gone = self.log.is_cut(&cut, to);
+                let (appender, gone) = self.log.is_cut(&cut, to);
                 if !gone.is_empty() {
                     let ops = self.log.retire(&gone, 2);
                     self.jobs.push(Job { ops, then: Then::Chore });
                     self.is_archiving = true;
                 }
-                self.free(token);
+                self.free(token, Done::Cut(appender), now);
             }
             Then::Install(token, state, new) => {
-                let gone = self.log.restarted(*new);
+                let (log, appender, loaded) = *new;
+                let gone = self.log.restarted(log);
                 let ops = self.log.retire(if cfg!(mutant = "m13") { &[] } else { &gone }, 2);
                 self.jobs.push(Job { ops, then: Then::Chore });
                 self.is_archiving = true;
-                self.images.insert(state.at, state);
+                let (_, snapshot) = self.received.take().expect("what was installed had come");
+                self.images.insert(state.at, snapshot);
                 self.state = state;
-                self.received = None;
                 self.installing = None;
-                self.free(token);
+                self.sessions.clone_from(&loaded.sessions);
+                let restore = Restore::after(loaded, SEEDS, self.settings.tick, true);
+                let (restored, _) = restore.finish(AuthConfig::default(), now.mono());
+                self.free(token, Done::Installed { restored: Box::new(restored), appender }, now);
             }
             Then::Made(start) => {
                 self.is_making = false;
                 self.log.made(start);
             }
-            Then::Image(state) => {
-                self.images.insert(state.at, state);
+            Then::Image(snapshot) => {
+                self.images.insert(snapshot.state.at, *snapshot);
                 self.release();
             }
             Then::Released(images, segments) => {
@@ -412,22 +466,14 @@ impl Process {
         }
     }
 
-    fn free(&mut self, token: Token) {
+    fn free(&mut self, token: Token, done: Done, now: Now) {
         self.alone = None;
-        let answer = self.answers.iter_mut().find(|(other, _)| *other == token);
-        answer.expect("a write is answered once").1 = Until::Done;
+        self.engine.task_done(token, done, now);
     }
 
-    /// The next write that is done, in the order of the writes.
-    pub fn answer(&mut self) -> Option<Token> {
-        let durable = self.log.durable();
-        let is_ready = match &self.answers.front()?.1 {
-            // What a cut behind it has removed again was durable before.
-            Until::Logged(zxid) => *zxid <= durable,
-            Until::Alone => false,
-            Until::Done => true,
-        };
-        is_ready.then(|| self.answers.pop_front().expect("it was just looked at").0)
+    /// The archivist goes on from a state that was put in force.
+    pub fn reset(&mut self, view: &View, at: Zxid) {
+        self.archivist = archivist(view.clone(), std::mem::take(&mut self.sessions), at, self.me);
     }
 
     /// Lets the log go that the newest images do not need.
@@ -435,7 +481,7 @@ impl Process {
         let kept = |at: &Zxid| Kept { zxid: *at, bytes: 1, is_verified: true };
         let images: Vec<Kept> = self.images.keys().map(kept).collect();
         let pinned = self.pins.values().min().copied();
-        let verdict = retention::judge(&images, &self.log.extents(), Policy { images: 2, bytes: 0 }, pinned);
+        let verdict = retention::judge(&images, &self.log.extents(), Keeping { images: 2, bytes: 0 }, pinned);
         let said = self.cabinet.manifested();
         let manifest = Manifest { oldest: verdict.oldest.max(said.oldest), image: verdict.newest.max(said.image), ..said };
         let mut ops = VecDeque::new();
@@ -446,14 +492,15 @@ impl Process {
     }
 
     /// What is done now and then: the watermark, an image.
-    pub fn chore(&mut self) {
-        if self.is_archiving || matches!(self.queue.front(), Some(Item::Alone(..))) || self.alone.is_some() {
+    pub fn chore(&mut self, now: Now) {
+        if self.is_archiving || self.task.is_some() || self.alone.is_some() {
             return;
         }
-        let newest = self.images.values().last().map_or(0, |image| image.count);
+        let newest = self.images.values().last().map_or(0, |image| image.state.count);
         let mut ops = VecDeque::new();
-        if self.state.count >= newest + self.settings.image_every {
-            let bytes = self.state.encode();
+        if self.state.count >= newest + self.settings.image_every && self.state.at == self.archivist.applied() {
+            let snapshot = Snapshot::of(&mut self.archivist, self.state, now);
+            let bytes = snapshot.encode();
             ops.push_back(Op::Create(Dir::Images, IMAGE_UNFINISHED.into()));
             ops.push_back(Op::Write(Dir::Images, IMAGE_UNFINISHED.into(), 0, bytes.into()));
             ops.push_back(Op::Sync(Dir::Images, IMAGE_UNFINISHED.into()));
@@ -461,7 +508,7 @@ impl Process {
             if !cfg!(mutant = "m29") {
                 ops.push_back(Op::SyncNames(Dir::Images));
             }
-            self.jobs.push(Job { ops, then: Then::Image(self.state) });
+            self.jobs.push(Job { ops, then: Then::Image(Box::new(snapshot)) });
         } else if self.log.durable() > self.cabinet.marked() {
             self.cabinet.raise(self.log.durable(), &mut ops);
             self.jobs.push(Job { ops, then: Then::Chore });
@@ -472,47 +519,39 @@ impl Process {
     }
 
     /// A state came: it lies in a file of its own, not durable yet.
-    pub fn receive(&mut self, link: Link, state: State, disk: &mut Disk) {
+    pub fn receive(&mut self, link: Link, snapshot: Snapshot, disk: &mut Disk) {
         disk.apply(&Op::Create(Dir::Images, RECEIVED.into()));
-        disk.apply(&Op::Write(Dir::Images, RECEIVED.into(), 0, state.encode().into()));
-        self.received = Some((link, state));
-        if cfg!(mutant = "m08") {
-            self.state = state;
+        disk.apply(&Op::Write(Dir::Images, RECEIVED.into(), 0, snapshot.encode().into()));
+        if cfg!(mutant = "m08")
+            && let Ok(loaded) = snapshot.load()
+        {
+            let Loaded { tree, sessions, zxid } = loaded;
+            self.archivist = archivist(tree.into_view(), sessions, zxid, self.me);
         }
+        self.received = Some((link, snapshot));
     }
 
-    /// Everything up to a mark may be shown: the transactions that are new, with their places, and the state behind each.
-    pub fn deliver(&mut self, up_to: Zxid) -> Vec<(Mark, State)> {
+    /// Everything up to a mark may be shown: the transactions that are new, and the state behind each.
+    pub fn deliver(&mut self, up_to: Zxid) -> Vec<(Mark, State, Blob)> {
         self.delivered = up_to;
         let from = self.log.after(self.state.at);
         let to = self.log.after(up_to);
         let mut shown = Vec::with_capacity(to.saturating_sub(from));
         for entry in self.log.entries().take(to).skip(from) {
             self.state.apply(entry.mark);
-            shown.push((entry.mark, self.state));
+            shown.push((entry.mark, self.state, Blob::clone(&entry.blob)));
         }
         shown
     }
 
-    /// The next transactions of this leader's epoch.
-    pub fn propose(&mut self, epoch: u32, bodies: Vec<Vec<u8>>) -> Vec<Record> {
-        let mut records = Vec::with_capacity(bodies.len());
-        for body in bodies {
-            let before = if self.proposed.epoch() == epoch { self.proposed } else { Zxid::new(epoch, 0) };
-            let Some(zxid) = before.next() else { break };
-            self.proposed = zxid;
-            let mut bytes = zxid.0.to_be_bytes().to_vec();
-            bytes.extend(body);
-            records.push(Record { zxid, blob: bytes.into() });
-        }
-        records
-    }
-
     /// A state to send to a learner, from which on the log has all.
     #[must_use]
-    pub fn state_to_send(&self, chance: &mut Chance) -> State {
+    pub fn state_to_send(&mut self, chance: &mut Chance, now: Now) -> Snapshot {
         let from = self.log.base().1;
-        let images: Vec<State> = self.images.values().filter(|state| state.at >= from).copied().collect();
-        if images.is_empty() || chance.coin() { self.state } else { images[images.len() - 1] }
+        let newest = self.images.values().rfind(|image| image.state.at >= from).cloned();
+        match newest {
+            Some(newest) if !chance.coin() => newest,
+            _ => Snapshot::of(&mut self.archivist, self.state, now),
+        }
     }
 }

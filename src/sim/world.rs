@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use super::boot;
 use super::case::Case;
 use super::chance::{Chance, mix};
+use super::client::Client;
 
 use super::faults::Fault;
 use super::net::{End, Later, Message, Net};
@@ -17,19 +18,22 @@ use super::trace::{Trace, short};
 use crate::ground::ids::{ServerId, Zxid};
 use crate::ground::time::Millis;
 use crate::proto::packet::Packet;
-use crate::zab::{In, Link, Members, Out, Record, Role, Token, Write};
-
-/// Transactions that a leader may have proposed and not delivered; then its clients wait.
-const OUTSTANDING_MAX: usize = 400;
+use crate::zab::{In, Link, Members, Out, Role, Write};
 
 /// How often what is said of a disk is held against it, in a million.
 const AUDITS: u64 = 10_000;
 
+/// Clients of a world.
+const CLIENTS: usize = 4;
+
+/// How often one of them falls silent for so long that its session ends, in a million.
+const SILENCES: u64 = 5000;
+
 /// How often a server looks after its watermark and images, us.
 pub(super) const CHORE: u64 = 50_000;
 
-/// Writes and packets that may wait in one place.
-pub(super) const QUEUE_MAX: usize = 50_000;
+/// Packets that may wait in one place.
+const QUEUE_MAX: usize = 50_000;
 
 /// What happens.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,8 +56,8 @@ pub enum Event {
     State { node: usize, life: u64, link: u64 },
     /// What is done now and then.
     Chore { node: usize, life: u64 },
-    /// Clients ask.
-    Client,
+    /// A client does something.
+    Client(usize),
     /// A fault of the plan.
     Fault(usize),
     /// Ways that were cut are whole again, in the plan or after it.
@@ -85,7 +89,6 @@ impl Ord for Due {
 }
 
 /// The world.
-#[derive(Debug)]
 pub struct World {
     /// What it began with.
     pub case: Case,
@@ -112,11 +115,10 @@ pub struct World {
     later: Vec<(u64, Later)>,
     /// Packets behind a state that is not ready, by connection.
     pub(super) held: BTreeMap<u64, Vec<Packet>>,
-    clients: Chance,
+    /// Those who ask.
+    pub(super) clients: Vec<Client>,
     audits: Chance,
     asked: u64,
-    /// Requests that wait for their leader: server, zxid.
-    pub(super) waiting: Vec<VecDeque<Zxid>>,
     pub(super) members: Members,
     hash: u64,
 }
@@ -149,10 +151,9 @@ impl World {
             inputs: VecDeque::new(),
             later: Vec::new(),
             held: BTreeMap::new(),
-            clients: Chance::new(case.seed, "clients", 0),
+            clients: (0..CLIENTS).map(|number| Client::new(case.seed, number, settings.tick)).collect(),
             audits: Chance::new(case.seed, "audits", 0),
             asked: 0,
-            waiting: vec![VecDeque::new(); count],
             members,
             hash: 0,
             case,
@@ -161,13 +162,14 @@ impl World {
             let node = &mut world.nodes[index];
             node.told = is_traced.then(Vec::new);
             let salt = node.chance().any();
-            boot::found(&mut node.disk, id(index), settings.segment * 4096, salt, false);
+            node.is_impaired = settings.bootstrap > 0 && index < voters;
+            boot::found(&mut node.disk, id(index), settings.segment * 4096, salt, node.is_impaired);
             world.at(node_start(index), Event::Start { node: index });
         }
         for (i, fault) in world.case.plan.clone().iter().enumerate() {
             world.at(fault.at, Event::Fault(i));
         }
-        world.at(0, Event::Client);
+        (0..CLIENTS).for_each(|client| world.at(0, Event::Client(client)));
         world
     }
 
@@ -301,13 +303,17 @@ impl World {
             Event::Read { node, link, after, to, .. } => self.read(node, link, after, to),
             Event::State { node, link, .. } => self.send_state(node, link),
             Event::Chore { node, life } => {
+                let now = self.nodes[node].now(self.now);
                 if let Some(process) = &mut self.nodes[node].process {
-                    process.chore();
+                    process.chore(now);
+                    // Who was not heard of while this server did nothing may have spoken.
+                    process.engine.tick(now, process.heard.mono());
+                    process.heard = now;
                 }
                 self.at(self.now + CHORE, Event::Chore { node, life });
                 self.pump(node)
             }
-            Event::Client => self.client(),
+            Event::Client(client) => self.client(client),
             Event::Fault(number) => self.strike(number),
             Event::Heal(_, is_after) if is_after == self.core.is_empty() => Ok(()),
             Event::Heal(ways, _) => {
@@ -325,32 +331,21 @@ impl World {
         }
     }
 
-    /// Hands something to a server's peer, and does what it says.
+    /// Hands something to a server's engine, and does what it says.
     pub fn input(&mut self, node: usize, input: In) -> Verdict {
-        let now = self.nodes[node].clock(self.now);
+        let now = self.nodes[node].now(self.now);
         let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
         self.trace.note(self.now, || format!("{} <- {}", node + 1, short(&input)));
-        let mut outs = Vec::new();
-        process.peer.step(now, input, &mut outs);
+        process.engine.step(input, now);
         self.stats.steps += 1;
-        self.perform(node, outs)
+        self.pump(node)
     }
 
-    pub(super) fn perform(&mut self, node: usize, outs: Vec<Out>) -> Verdict {
-        for out in outs {
-            self.trace.note(self.now, || format!("{} -> {}", node + 1, short(&out)));
-            self.effect(node, out)?;
-        }
-        self.pump(node)?;
-        self.set_timer(node);
-        Ok(())
-    }
-
-    fn set_timer(&mut self, index: usize) {
+    pub(super) fn set_timer(&mut self, index: usize) {
         let now = self.now;
         let node = &mut self.nodes[index];
         let Some(process) = &node.process else { return };
-        let deadline = process.peer.deadline();
+        let deadline = process.engine.deadline().expect("it is a member");
         if node.timer.is_none_or(|timer| timer > deadline) {
             node.timer = Some(deadline);
             let (at, life) = (node.true_time(deadline).max(now + 1), node.life);
@@ -358,7 +353,7 @@ impl World {
         }
     }
 
-    fn effect(&mut self, node: usize, out: Out) -> Verdict {
+    pub(super) fn effect(&mut self, node: usize, out: Out) -> Verdict {
         let (now, life) = (self.now, self.nodes[node].life);
         match out {
             Out::Notify { to, notification } => {
@@ -384,21 +379,18 @@ impl World {
                 }
             }
             Out::Send { link, packet } => return self.send(node, link.0, packet),
-            Out::Store { token, write } => return self.store(node, token, write),
             Out::Read { link, after, to } => {
                 let at = now + self.nodes[node].latency(now, &self.case.settings);
                 self.at(at, Event::Read { node, life, link: link.0, after, to });
             }
             Out::SendState { link } => {
-                if !cfg!(mutant = "m14") {
-                    self.held.insert(link.0, Vec::new());
-                }
+                self.held.insert(link.0, Vec::new());
                 let at = now + 10 * self.nodes[node].latency(now, &self.case.settings);
                 self.at(at, Event::State { node, life, link: link.0 });
             }
-            Out::Deliver { up_to } => return self.deliver(node, up_to),
-            Out::Became(role) => return self.became(node, role),
-            Out::Upward { .. } => self.stats.count("packets for the crafts above"),
+            Out::Store { .. } | Out::Deliver { .. } | Out::Became(_) | Out::Upward { .. } => {
+                unreachable!("the engine does that itself")
+            }
         }
         Ok(())
     }
@@ -430,16 +422,17 @@ impl World {
         Ok(())
     }
 
-    fn store(&mut self, node: usize, token: Token, write: Write) -> Verdict {
+    /// Something is to be made durable that bears nothing beside it.
+    pub(super) fn alone(&mut self, node: usize, write: &Write) -> Verdict {
         let process = self.nodes[node].process.as_ref().expect("it has just spoken");
-        match &write {
+        match write {
             Write::Cut { to } => {
                 self.oracle.cuts(&self.nodes, node, process, *to)?;
                 self.stats.count("log cut");
             }
             Write::Install { link, tail, .. } => {
-                if let Some((_, state)) = process.received.filter(|(from, _)| from == link) {
-                    self.oracle.installs(&self.nodes, node, process, &state, tail)?;
+                if let Some((_, snapshot)) = process.received.as_ref().filter(|(from, _)| from == link) {
+                    self.oracle.installs(&self.nodes, node, process, &snapshot.state, tail)?;
                 }
                 self.stats.count("state installed");
             }
@@ -453,11 +446,10 @@ impl World {
             }
             Write::Append(_) => {}
         }
-        self.nodes[node].process.as_mut().expect("it has just spoken").store(token, write);
         Ok(())
     }
 
-    fn deliver(&mut self, node: usize, up_to: Zxid) -> Verdict {
+    pub(super) fn deliver(&mut self, node: usize, up_to: Zxid) -> Verdict {
         let process = self.nodes[node].process.as_mut().expect("it has just spoken");
         let before = process.delivered;
         let shown = process.deliver(up_to);
@@ -468,20 +460,12 @@ impl World {
         let process = self.nodes[node].process.as_ref().expect("it has just spoken");
         self.oracle.delivered(&self.nodes, node, process, up_to, &shown)?;
         self.stats.delivered += shown.len() as u64;
-        while self.waiting[node].front().is_some_and(|zxid| *zxid <= up_to) {
-            let zxid = self.waiting[node].pop_front().expect("it was just looked at");
-            self.oracle.acked(zxid)?;
-            self.stats.acked += 1;
-        }
         Ok(())
     }
 
-    fn became(&mut self, node: usize, role: Role) -> Verdict {
+    pub(super) fn became(&mut self, node: usize, role: Role) -> Verdict {
         let process = self.nodes[node].process.as_mut().expect("it has just spoken");
         process.role = role;
-        if !matches!(role, Role::Leading { .. }) {
-            self.waiting[node].clear();
-        }
         match role {
             Role::Leading { .. } => self.stats.count("elections won"),
             Role::Looking => {
@@ -494,28 +478,55 @@ impl World {
         self.oracle.became(node, process, role)
     }
 
-    fn client(&mut self) -> Verdict {
-        let settings = self.case.settings;
-        let next = self.now + 1 + self.clients.around(settings.op_every);
-        let is_over = self.asked >= settings.ops;
-        if !is_over || !self.core.is_empty() {
-            self.at(next, Event::Client);
-        }
-        let leaders: Vec<(usize, u32)> = self.leaders();
-        let (count, body) = (1 + self.clients.below(settings.burst.max(1)), settings.op_bytes);
-        let nonce = self.clients.any();
-        if leaders.is_empty() || is_over && self.core.is_empty() {
+    /// A client does what it does: connects, asks, says that it lives, gives up, or nothing.
+    fn client(&mut self, number: usize) -> Verdict {
+        let (settings, now) = (self.case.settings, self.now);
+        let is_over = self.asked >= settings.ops && self.core.is_empty();
+        let client = &mut self.clients[number];
+        let pause = client.chance().around(settings.op_every * CLIENTS as u64).min(client.patience / 5);
+        self.at(now + 1 + pause, Event::Client(number));
+        let client = &mut self.clients[number];
+        if client.silent_until > now {
             return Ok(());
         }
-        let (leader, epoch) = self.clients.pick(&leaders);
-        self.asked += count;
-        let mut chance = Chance::new(nonce, "op", 0);
-        let bodies = (0..count).map(|_| {
-            let mut body = vec![0; usize::try_from(8 + chance.below(body + 1)).expect("a small body")];
-            body[..8].copy_from_slice(&chance.any().to_be_bytes());
-            body
-        });
-        self.ask(leader, epoch, bodies.collect())
+        let Some((node, life, conn)) = client.at else { return self.come(number) };
+        if client.is_tired(now) {
+            client.disconnected();
+            let is_same = self.nodes[node].life == life;
+            if let Some(process) = self.nodes[node].process.as_mut().filter(|_| is_same) {
+                process.hung_up.push(conn);
+            }
+            return Ok(());
+        }
+        if client.is_served() {
+            if client.chance().happens(SILENCES) {
+                client.silent_until = now + client.patience * 3;
+                self.stats.count("clients fell silent");
+                return Ok(());
+            }
+            if !is_over && client.chance().coin() {
+                let count = 1 + client.chance().below(settings.burst.max(1));
+                self.asked += count;
+                (0..count).for_each(|_| client.ask(now, settings.op_bytes, &self.oracle));
+            } else {
+                client.ping(now);
+            }
+        }
+        if self.nodes[node].paused_until > now { Ok(()) } else { self.pump(node) }
+    }
+
+    /// A client seeks a server.
+    fn come(&mut self, number: usize) -> Verdict {
+        let count = self.nodes.len() as u64;
+        let client = &mut self.clients[number];
+        let node = usize::try_from(client.chance().below(count)).expect("a few");
+        let (now, life) = (self.nodes[node].now(self.now), self.nodes[node].life);
+        let is_paused = self.nodes[node].paused_until > self.now;
+        let Some(process) = self.nodes[node].process.as_mut().filter(|_| !is_paused) else { return Ok(()) };
+        let peer = std::net::SocketAddr::from(([10, 0, 0, 1], 1024));
+        let conn = process.shard.open(peer, now);
+        client.connect(self.now, (node, life, conn));
+        self.pump(node)
     }
 
     /// Who leads, as far as the servers know themselves.
@@ -526,19 +537,6 @@ impl World {
             _ => None,
         };
         self.nodes.iter().enumerate().filter_map(role).collect()
-    }
-
-    /// A leader's clients ask for transactions.
-    pub fn ask(&mut self, leader: usize, epoch: u32, bodies: Vec<Vec<u8>>) -> Verdict {
-        if self.waiting[leader].len() >= OUTSTANDING_MAX {
-            return Ok(());
-        }
-        let process = self.nodes[leader].process.as_mut().expect("it leads");
-        let records: Vec<Record> = process.propose(epoch, bodies);
-        self.oracle.proposed(leader, epoch, &records)?;
-        self.waiting[leader].extend(records.iter().map(|record| record.zxid));
-        self.stats.proposed += records.len() as u64;
-        self.input(leader, In::Propose(records))
     }
 
     fn resume(&mut self, index: usize) -> Verdict {

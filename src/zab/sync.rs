@@ -83,6 +83,9 @@ impl Streams<'_> {
     fn copy(&self, link: Link, learner: &mut Progress, out: &mut Vec<Out>) {
         learner.enter(Stage::Copying, self.now);
         out.push(Out::SendState { link });
+        if cfg!(mutant = "m14") {
+            out.push(Out::Send { link, packet: Packet::NewLeader { epoch: self.epoch, config: None } });
+        }
     }
 
     /// The next piece of the log has been read, or cannot be.

@@ -9,6 +9,7 @@ use super::{Flight, Home, Restored, Sequencer, To};
 use crate::engine::census::{ProposalSizes, Standing};
 use crate::engine::message::{Batch, Doors, Outcome, Outward};
 use crate::ground::ids::{ServerId, SessionId, Zxid};
+use crate::ground::limits::BATCH_BYTES_DEFAULT;
 use crate::ground::time::{Millis, Now};
 use crate::proto::packet::Packet;
 use crate::storage::appender::{Appender, Contents, Placement};
@@ -240,7 +241,7 @@ impl Sequencer {
                         member.queue.append_framed(token, framed);
                     }
                     None => {
-                        member.queue.append(token, &records);
+                        member.queue.append(token, &records, self.knobs.batch_bytes.min(BATCH_BYTES_DEFAULT));
                         records.into_iter().for_each(|record| member.pend(record));
                     }
                 },

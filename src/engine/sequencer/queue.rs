@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use crate::ground::ids::Zxid;
-use crate::ground::limits::BATCH_BYTES_DEFAULT;
 use crate::storage::appender::Contents;
 use crate::storage::batch::put_record;
 use crate::zab::{Record, Token, Write};
@@ -42,10 +41,10 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Transactions are to be logged. Those that wait go together, as far as a batch reaches.
-    pub(super) fn append(&mut self, token: Token, records: &[Record]) {
+    /// Transactions are to be logged. Those that wait go together, as far as a batch of `most` bytes reaches.
+    pub(super) fn append(&mut self, token: Token, records: &[Record], most: usize) {
         for record in records {
-            let fits = |framed: &Framed| framed.payload.len() + record.blob.len() < BATCH_BYTES_DEFAULT;
+            let fits = |framed: &Framed| framed.payload.len() + record.blob.len() < most;
             match self.items.back_mut() {
                 Some(Item::Batch(framed)) if fits(framed) => {
                     put_record(&mut framed.payload, &record.blob);
@@ -137,6 +136,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ground::limits::BATCH_BYTES_DEFAULT;
 
     fn record(counter: u32, len: usize) -> Record {
         Record { zxid: Zxid::new(1, counter), blob: vec![7; len].into() }
@@ -145,10 +145,10 @@ mod tests {
     #[test]
     fn what_waits_goes_together_but_for_what_bears_nothing_beside_it() {
         let mut queue = Queue::default();
-        queue.append(Token(1), &[record(1, 10), record(2, 10)]);
-        queue.append(Token(2), &[record(3, 10)]);
+        queue.append(Token(1), &[record(1, 10), record(2, 10)], BATCH_BYTES_DEFAULT);
+        queue.append(Token(2), &[record(3, 10)], BATCH_BYTES_DEFAULT);
         queue.alone(Token(3), Write::Restored);
-        queue.append(Token(4), &[record(4, 10)]);
+        queue.append(Token(4), &[record(4, 10)], BATCH_BYTES_DEFAULT);
         assert!(queue.take_alone().is_none(), "transactions come first");
         let batch = queue.take_batch().expect("one waits");
         assert_eq!((batch.contents.first, batch.contents.last, batch.contents.count), (Zxid::new(1, 1), Zxid::new(1, 3), 3));
@@ -170,7 +170,7 @@ mod tests {
     fn a_batch_is_bounded() {
         let mut queue = Queue::default();
         let records: Vec<_> = (1..=5).map(|counter| record(counter, BATCH_BYTES_DEFAULT / 2 - 100)).collect();
-        queue.append(Token(1), &records);
+        queue.append(Token(1), &records, BATCH_BYTES_DEFAULT);
         let mut counts = Vec::new();
         while let Some(batch) = queue.take_batch() {
             assert!(batch.payload.len() <= BATCH_BYTES_DEFAULT + 4);

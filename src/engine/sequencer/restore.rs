@@ -100,7 +100,12 @@ impl Restore {
             return Ok(());
         }
         self.follows(zxid)?;
-        let (header, txn, digest) = txn::decode_blob(blob)?;
+        let (header, mut txn, digest) = txn::decode_blob(blob)?;
+        if let Txn::Create { parent_cversion, .. } = &mut txn
+            && cfg!(mutant = "m25")
+        {
+            *parent_cversion = 0;
+        }
         self.tree.apply(&header, &txn, &mut self.steps)?;
         self.steps.clear();
         self.tree.forget(header.zxid);

@@ -208,7 +208,7 @@ fn multi_read(desk: &Desk, conn: &mut Conn, r: &mut Reader<'_>) -> Result<(), Co
 
 /// Watches taken up again after a reconnection: what was missed is told at once, the rest is armed.
 fn set_watches(desk: &mut Desk, conn: &mut Conn, id: ConnId, request: &SetWatches<'_>) {
-    let seen = request.relative_zxid;
+    let seen = if cfg!(mutant = "m35") { desk.applied } else { request.relative_zxid };
     let Desk { view, watches, .. } = desk;
     let mut take_up = |path: &str, kind: Kind, decision: Rewatch| match decision {
         Rewatch::Fire(event) => {
