@@ -17,11 +17,12 @@ scripts/chaos.sh [--minutes N] [--rounds N] [--seed S] [--servers N] [--shards N
   --counters F   a file that all runs add to (target/chaos-counters)
 
 SERVER names the binary (target/release/ringkeeper). As root each server has a network of its own, and ways are cut as well;
-RINGKEEPER_CHAOS_NO_NETS=1 forbids that.
+NO_NETS=1 forbids that.
 TEXT
 }
 export RINGKEEPER_CHAOS_MINUTES=10 RINGKEEPER_CHAOS_SERVER=${SERVER:-$target/release/ringkeeper}
 export RINGKEEPER_CHAOS_COUNTERS=$target/chaos-counters
+[ -n "${NO_NETS:-}" ] || export RINGKEEPER_CHAOS_NETS=1
 test=plain
 while [ $# -gt 0 ]; do
   case $1 in

@@ -9,7 +9,7 @@
 //! `RINGKEEPER_CHAOS_ROUNDS` (2), `RINGKEEPER_CHAOS_MINUTES` (instead of rounds), `RINGKEEPER_CHAOS_SEED`,
 //! `RINGKEEPER_CHAOS_SERVERS` (3), `RINGKEEPER_CHAOS_SHARDS` (4, of the test with many shards), `RINGKEEPER_CHAOS_SERVER` (another
 //! binary), `RINGKEEPER_CHAOS_COUNTERS` (a file that all runs add to), `RINGKEEPER_CHAOS_FAULTS` (faults a round, at most: 2),
-//! `RINGKEEPER_CHAOS_NO_NETS`: no networks even where they can be had (as root).
+//! `RINGKEEPER_CHAOS_NETS`: each server in a network of its own, so that ways can be cut (as root; one test at a time).
 
 #[path = "../crash/checker.rs"]
 mod checker;

@@ -53,7 +53,7 @@ impl World {
                 ("BINARY", binary.to_owned()),
             ],
             servers,
-            has_nets: rustix::process::getuid().is_root() && std::env::var_os("RINGKEEPER_CHAOS_NO_NETS").is_none(),
+            has_nets: rustix::process::getuid().is_root() && std::env::var_os("RINGKEEPER_CHAOS_NETS").is_some(),
             addresses: Vec::new(),
             down: BTreeSet::new(),
         };
