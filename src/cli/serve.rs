@@ -43,6 +43,7 @@ Keys of ours, in the file as they are or as -Dringkeeper.KEY=VALUE, with their d
   shards               0        executors that serve clients; 0 is one less than the cores, at least 1
   sequencer.placement  auto     executor that orders writes: own, shared (with shard 0: no hop between the two), or
                                 auto (own from 3 cores on, if it has one left to itself)
+  ensemble.bootstrap   all      whose word makes an ensemble a new one: all of its voters are empty, or a majority
   cores.pin            auto     bind executors to cores: yes, no, or auto (from 4 cores on, if each has its own)
   spin.micros          0        how long an idle executor spins before it sleeps: shorter delays for a busy core
   log.warnBytes        8589934592  log size that is told, and each doubling of it; 0 is never
