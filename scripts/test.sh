@@ -59,7 +59,7 @@ install_packages() {
 
 step 'format' cargo fmt --check
 step 'clippy' cargo clippy --all-targets -- -D warnings
-# The crash rounds have their own step below. All of it plays the binary of the dev profile, which is optimised; what is measured, and
+# The crash rounds have their own step below. All of it plays the binary of the dev profile; what is measured, and
 # scripts/crash.sh, take the release build.
 if cargo nextest --version > /dev/null 2>&1; then
   # A machine that is taken away for a while makes a process test late; what passes only the second time is listed as FLAKY.

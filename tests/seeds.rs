@@ -13,7 +13,7 @@ use ringkeeper::sim::stats::Stats;
 use ringkeeper::sim::{Tells, play};
 
 /// Seeds of the gate. `RINGKEEPER_SIM_SEEDS` asks for more.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 200;
 
 /// Seeds between two that are played twice.
 const TWICE: u64 = 50;

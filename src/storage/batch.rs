@@ -110,6 +110,19 @@ impl BatchHeader {
         crc
     }
 
+    /// The whole batch as it lies in the log, and the checksum of its header.
+    ///
+    /// # Panics
+    /// If `payload` is not as long as the header says.
+    #[must_use]
+    pub fn framed(&self, payload: &[u8]) -> (Vec<u8>, u32) {
+        assert_eq!(payload.len(), self.payload_len as usize, "the header belongs to another payload");
+        let mut bytes = vec![0; framed_len(payload.len())];
+        bytes[BATCH_HEADER..BATCH_HEADER + payload.len()].copy_from_slice(payload);
+        let crc = self.encode(&mut bytes);
+        (bytes, crc)
+    }
+
     /// Reads a header from the beginning of `bytes`; with it its checksum, which the next batch must name as its chain.
     pub fn decode(bytes: &[u8]) -> Result<(Self, u32), BatchError> {
         let mut c = Cursor::new(bytes);

@@ -11,7 +11,7 @@ use crate::ground::ids::Zxid;
 use crate::ground::limits::BLOCK;
 
 use super::appender::Position;
-use super::batch::{BATCH_HEADER, BatchHeader, Records, framed_len, put_record};
+use super::batch::{BATCH_HEADER, BatchHeader, Records, put_record};
 use super::recovery::EraseRange;
 use super::scanner::read;
 use super::segment::SegmentStart;
@@ -154,9 +154,7 @@ fn shorten(
         committed: header.committed.min(to),
         ..*header
     };
-    let mut bytes = vec![0; framed_len(records.len())];
-    bytes[BATCH_HEADER..BATCH_HEADER + records.len()].copy_from_slice(&records);
-    let crc = header.encode(&mut bytes);
+    let (bytes, crc) = header.framed(&records);
     Ok((bytes, header, crc))
 }
 

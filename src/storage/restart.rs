@@ -7,7 +7,7 @@ use crate::ground::ids::Zxid;
 use crate::ground::limits::{BATCH_BYTES_DEFAULT, BLOCK};
 
 use super::appender::Position;
-use super::batch::{BATCH_HEADER, BatchHeader, framed_len, put_record};
+use super::batch::{BatchHeader, framed_len, put_record};
 use super::segment::SegmentStart;
 use super::selection::{Begin, Extent};
 
@@ -122,9 +122,7 @@ pub fn restart(blank: &[SegmentStart], at: Zxid, tail: &[(Zxid, &[u8])]) -> Opti
             durable: Zxid::ZERO,
             committed: Zxid::ZERO,
         };
-        let mut bytes = vec![0; len];
-        bytes[BATCH_HEADER..BATCH_HEADER + payload.len()].copy_from_slice(&payload);
-        let chain = header.encode(&mut bytes);
+        let (bytes, chain) = header.framed(&payload);
         fill.push(Fill { segment: position.segment.number, offset: position.offset, bytes });
         let (offset, sequence) = (position.offset + len as u64, position.sequence + 1);
         position = Position { offset, sequence, chain, last: end, ..position };

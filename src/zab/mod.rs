@@ -90,6 +90,14 @@ pub enum Role {
     },
 }
 
+impl Role {
+    /// Whether clients may be served in it.
+    #[must_use]
+    pub const fn serves(self) -> bool {
+        matches!(self, Self::Leading { .. } | Self::Following { .. } | Self::Observing { .. })
+    }
+}
+
 /// What may come.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum In {

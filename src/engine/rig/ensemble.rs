@@ -189,7 +189,7 @@ impl Ensemble {
     }
 
     fn serving(&self) -> usize {
-        self.rigs.iter().filter(|rig| !matches!(rig.sequencer.role(), Some(Role::Looking | Role::Joining { .. }))).count()
+        self.rigs.iter().filter(|rig| rig.sequencer.role().is_some_and(Role::serves)).count()
     }
 
     /// A session opened at a server.

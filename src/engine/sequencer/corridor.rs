@@ -89,10 +89,7 @@ impl Sequencer {
                 self.visit(ticket, Some((*session, *password_ok)), *timeout_ms);
             }
             Ask::Open { timeout_ms } if serves => {
-                let mut session = self.ids.next();
-                while self.sessions.state(session) != State::Unknown {
-                    session = self.ids.next();
-                }
+                let session = self.unused_id();
                 let body = timeout_ms.to_be_bytes();
                 self.ask_leader(Asked { ticket, xid: 0, op: opcode::CREATE_SESSION, cost: 0 }, session, &body, Vec::new());
             }
@@ -161,10 +158,8 @@ impl Sequencer {
 
     /// A session comes back: the leader knows whether it lives.
     fn come_back(&mut self, ticket: Ticket, session: SessionId, password_ok: bool, timeout_ms: i32) {
-        if let Some(&Home::Here(old)) = self.sessions.home(session) {
-            self.outward.push((super::To::Shard(old.shard), Outward::HangUp(old.conn)));
-            self.sessions.set_home(session, Home::Nowhere);
-        }
+        self.hang_up_on_holder(session);
+        self.sessions.set_home(session, Home::Nowhere);
         if !password_ok {
             self.outward.push((super::To::Shard(ticket.shard), Outward::Attached(ticket.conn, session, None)));
             return;

@@ -1,9 +1,9 @@
 //! Learners: what they ask of this leader for their clients.
 
 use super::ledger::Ledger;
-use super::{Home, Sequencer, To};
+use super::{Home, Sequencer};
 use crate::auth::Identities;
-use crate::engine::message::{Outcome, Outward};
+use crate::engine::message::Outcome;
 use crate::ground::ids::{SessionId, Zxid};
 use crate::ground::time::Now;
 use crate::proto::code::Code;
@@ -92,9 +92,7 @@ impl Sequencer {
     fn revalidate(&mut self, link: Link, session: SessionId, timeout_ms: i32, now: Now) {
         let is_valid = self.sessions.state(session) == State::Open;
         if is_valid {
-            if let Some(&Home::Here(old)) = self.sessions.home(session) {
-                self.outward.push((To::Shard(old.shard), Outward::HangUp(old.conn)));
-            }
+            self.hang_up_on_holder(session);
             self.sessions.set_home(session, Home::Learner(link));
             self.sessions.touch_with_timeout(session, timeout_ms, now.mono());
         }

@@ -74,7 +74,7 @@ pub(super) struct Member {
 impl Member {
     /// It serves clients.
     pub(super) const fn serves(&self) -> bool {
-        matches!(self.role, Role::Leading { .. } | Role::Following { .. } | Role::Observing { .. }) && !self.is_leaving
+        self.role.serves() && !self.is_leaving
     }
 
     /// It leads, and takes requests.
@@ -178,12 +178,13 @@ impl Sequencer {
 
     /// Takes what comes from peers, and from those who read the log and carry states for them.
     pub fn step(&mut self, input: In, now: Now) {
+        let is_answer = |packet: &Packet| matches!(packet, Packet::Sync | Packet::Revalidated { .. });
         match input {
-            In::Train { link, packets } => {
+            In::Train { link, packets } if packets.iter().any(is_answer) => {
                 // What the leader says is done is what was committed before it said so, not what comes with it.
-                let mut train = Vec::with_capacity(packets.len());
+                let mut train = Vec::new();
                 for packet in packets {
-                    if matches!(packet, Packet::Sync | Packet::Revalidated { .. }) {
+                    if is_answer(&packet) {
                         if !train.is_empty() {
                             self.advance(In::Train { link, packets: mem::take(&mut train) }, now);
                         }
@@ -303,8 +304,7 @@ impl Sequencer {
 
     fn became(&mut self, role: Role, now: Now) {
         let member = self.member.as_mut().expect("only a member has a role");
-        let served = matches!(member.role, Role::Leading { .. } | Role::Following { .. } | Role::Observing { .. });
-        if served {
+        if member.role.serves() {
             self.shut(now);
         } else if mem::take(&mut member.is_read_only) {
             self.outward.push((To::All, Outward::Doors(Doors::Shut)));

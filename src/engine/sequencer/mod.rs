@@ -278,16 +278,30 @@ impl Sequencer {
         TxnHeader { session, cxid, zxid, time: now.wall.0, kind: opcode::ERROR }
     }
 
+    /// A session id that nobody has.
+    fn unused_id(&mut self) -> SessionId {
+        loop {
+            let session = self.ids.next();
+            if self.sessions.state(session) == State::Unknown {
+                return session;
+            }
+        }
+    }
+
+    /// Ends the connection of this server that holds the session, if one does.
+    fn hang_up_on_holder(&mut self, session: SessionId) {
+        if let Some(&Home::Here(holder)) = self.sessions.home(session) {
+            self.outward.push((To::Shard(holder.shard), Outward::HangUp(holder.conn)));
+        }
+    }
+
     fn open(&mut self, ticket: Ticket, timeout_ms: i32, now: Now) {
         if self.ahead == Ahead::Nothing && self.segment_left() < LOG_RESERVE_CLOSING {
             // No answer says "not now" to a client that connects; it tries another server, or again.
             self.turn_away(Asked { ticket, xid: 0, op: opcode::CREATE_SESSION, cost: 0 });
             return;
         }
-        let mut session = self.ids.next();
-        while self.sessions.state(session) != State::Unknown {
-            session = self.ids.next();
-        }
+        let session = self.unused_id();
         self.sessions.open(session, timeout_ms, now.mono(), Home::Here(ticket));
         let header = self.header(session, 0, now);
         let txn = Txn::CreateSession { timeout_ms };
@@ -302,9 +316,7 @@ impl Sequencer {
         let open = self.sessions.state(session) == State::Open;
         if open {
             // Whoever holds it is hung up on, before the password is even looked at.
-            if let Some(&Home::Here(old)) = self.sessions.home(session) {
-                self.outward.push((To::Shard(old.shard), Outward::HangUp(old.conn)));
-            }
+            self.hang_up_on_holder(session);
             self.sessions.set_home(session, if password_ok { Home::Here(ticket) } else { Home::Nowhere });
         }
         let granted = open && password_ok && self.sessions.touch_with_timeout(session, timeout_ms, now.mono());
