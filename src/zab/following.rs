@@ -134,6 +134,12 @@ impl Following {
         if let Stage::Connecting { retry_at } = self.stage { retry_at } else { None }
     }
 
+    /// It has not reached the leader.
+    #[must_use]
+    pub const fn is_connecting(&self) -> bool {
+        matches!(self.stage, Stage::Connecting { .. })
+    }
+
     /// The link has broken: it is not to be given up any more.
     pub const fn link_broke(&mut self) {
         self.link = None;
@@ -614,6 +620,51 @@ mod tests {
         assert_eq!(l.stores(), [Write::Promise { accepted: 5, current: 1 }]);
         let answer = Packet::AckEpoch { last: z(1, 5), current: Some(1) };
         assert_eq!(l.said(), [Out::Send { link: LINK, packet: answer }]);
+    }
+
+    #[test]
+    fn a_leader_that_is_heard_and_cannot_be_reached_is_not_elected_at_once_again() {
+        let mut l = Learner::with_log(1);
+        let looks = |l: &mut Learner, from: u8, leader: u8, round: u64| {
+            let vote = Some(Vote { epoch: 1, zxid: z(1, 5), leader: ServerId(leader) });
+            let notification = Notification { standing: Standing::Looking, vote, round, config: None };
+            l.step(In::Notification { from: ServerId(from), notification });
+        };
+        let passes = |l: &mut Learner, ms: u64| {
+            for _ in 0..ms / 50 {
+                l.now += 50;
+                l.step(In::Time);
+            }
+        };
+        let called = |l: &mut Learner| {
+            let said = l.said();
+            said.iter().rev().find_map(|effect| if let Out::Connect { leader } = effect { Some(leader.0) } else { None })
+        };
+        looks(&mut l, 3, 3, 1);
+        looks(&mut l, 2, 3, 1);
+        passes(&mut l, 300);
+        for _ in 0..TRIES {
+            assert_eq!(called(&mut l), Some(3));
+            l.step(In::Unreachable { leader: ServerId(3) });
+            passes(&mut l, 200);
+        }
+        assert_eq!(l.peer.role(), Role::Looking);
+        let lost_at = l.now;
+        passes(&mut l, 1000);
+        looks(&mut l, 3, 3, 2);
+        looks(&mut l, 2, 2, 2);
+        passes(&mut l, 300);
+        assert_eq!(called(&mut l), Some(2), "the one that can be reached is as good");
+        for _ in 0..TRIES {
+            l.step(In::Unreachable { leader: ServerId(2) });
+            passes(&mut l, 200);
+        }
+        let rest = 6000 - (l.now - lost_at);
+        passes(&mut l, rest);
+        looks(&mut l, 3, 3, 3);
+        looks(&mut l, 2, 3, 3);
+        passes(&mut l, 300);
+        assert_eq!(called(&mut l), Some(3), "in time it is heard again");
     }
 
     #[test]

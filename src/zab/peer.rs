@@ -67,6 +67,8 @@ pub struct Peer {
     heard_epoch: u32,
     /// Leaders that could not be joined, one after the other.
     failures: u32,
+    /// A leader that was elected and could not be reached; until then its word is not heard where a leader is sought.
+    unreached: Option<(ServerId, Millis)>,
     /// It led when it was told to leave, and has not heard since that another leads.
     wants_heir: bool,
     /// It has nothing, and asks whether that is as it should be.
@@ -101,6 +103,7 @@ impl Peer {
             is_restoring: false,
             heard_epoch: 0,
             failures: 0,
+            unreached: None,
             wants_heir: false,
             founding,
         };
@@ -223,6 +226,10 @@ impl Peer {
                 let verdict = self.founding.as_mut().and_then(|founding| founding.hear(now, from, &notification));
                 self.judge(now, verdict, out);
             }
+            // It may be heard and not hear: it would be elected again and again, and reached by nobody.
+            (In::Notification { from, notification }, Stand::Looking)
+                if notification.standing == Standing::Looking
+                    && self.unreached.is_some_and(|(server, until)| server == from && now < until) => {}
             (In::Notification { from, notification }, _) => {
                 self.wants_heir &= notification.standing != Standing::Leading;
                 if let Some(vote) = self.election.hear(now, from, &notification, out) {
@@ -397,6 +404,10 @@ impl Peer {
                 if following.serves() {
                     self.failures = 0;
                 } else {
+                    if following.is_connecting() {
+                        self.unreached =
+                            Some((following.leader(), now.plus(self.books.times.sync_limit * self.books.times.tick)));
+                    }
                     self.ready_at = now.plus((PAUSE_MS << self.failures.min(10)).min(self.books.times.tick));
                     self.failures += 1;
                 }

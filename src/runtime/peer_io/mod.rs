@@ -39,7 +39,8 @@ pub struct PeersConfig {
     pub tcp_keepalive: bool,
     /// How long connecting to another server's election port may take (`cnxTimeout`).
     pub connect_timeout: Duration,
-    /// How long connecting to a leader may take (`connectToLearnerMasterLimit` ticks).
+    /// How long one try to connect to a leader may take: no longer than `connectToLearnerMasterLimit` ticks, and short enough that a leader that
+    /// cannot answer is given up soon.
     pub leader_timeout: Duration,
     /// How long the first message of a connection of the election port may take (`quorumCnxnTimeoutMs`).
     pub greeting_timeout: Duration,

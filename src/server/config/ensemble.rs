@@ -17,8 +17,9 @@ use crate::zab::{self, Bootstrap};
 /// How long a winner of an election waits for a better vote, milliseconds (ZooKeeper's `finalizeWait`, which no key sets).
 const FINALIZE_WAIT_MS: u64 = 200;
 
-/// A leader that is called is not waited for longer, whatever the limit: it is called again.
-const LEADER_TIMEOUT_MAX: Duration = Duration::from_secs(5);
+/// A leader that is called is waited for half a tick, but no shorter and no longer than this; then it is called again.
+const LEADER_TIMEOUT_MIN: Duration = Duration::from_millis(200);
+const LEADER_TIMEOUT_MAX: Duration = Duration::from_secs(1);
 
 /// Silence on a connection between servers that is borne however short a tick is.
 const SILENCE_MIN: Duration = Duration::from_secs(1);
@@ -118,7 +119,7 @@ impl Ensemble {
             listens_everywhere: self.listens_everywhere,
             tcp_keepalive: self.tcp_keepalive,
             connect_timeout: Duration::from_millis(u64::from(self.connect_timeout_ms)),
-            leader_timeout: (tick * self.connect_limit).min(LEADER_TIMEOUT_MAX),
+            leader_timeout: (tick * self.connect_limit).min((tick / 2).clamp(LEADER_TIMEOUT_MIN, LEADER_TIMEOUT_MAX)),
             greeting_timeout: Duration::from_millis(self.greeting_timeout_ms),
             silence: (2 * tick).max(SILENCE_MIN),
             link_silence: (tick * self.sync_limit).max(SILENCE_MIN),
@@ -442,7 +443,7 @@ mod tests {
         assert_eq!((times.notification_min, times.notification_max, times.finalize_wait), (200, 60_000, 200));
         let peers = ensemble.peers(2000, 1000);
         assert_eq!((peers.me, peers.servers.len(), &*peers.servers[&ServerId(9)].host), (ServerId(3), 4, "::1"));
-        assert_eq!((peers.leader_timeout, peers.greeting_timeout), (Duration::from_secs(4), Duration::from_secs(15)));
+        assert_eq!((peers.leader_timeout, peers.greeting_timeout), (Duration::from_secs(1), Duration::from_secs(15)));
         assert_eq!(
             (peers.connect_timeout, peers.silence, peers.packet_max),
             (Duration::from_secs(5), Duration::from_secs(4), 2000)
