@@ -90,6 +90,10 @@ settings! {
     length
     /// How a voter that has nothing begins: 0 as one that is known to be new, 1 once a majority is empty too, 2 once all are.
     bootstrap
+    /// Transactions after which an epoch makes way for the next; 0 for as many as in the server.
+    epoch
+    /// Bytes of committed transactions that a leader keeps in memory for learners; 0 for as many as in the server.
+    memory
 }
 
 impl Settings {
@@ -132,6 +136,8 @@ impl Settings {
             drift: c.pick(&[0, 1000, 100_000]),
             length: c.within(10, 60) * 1_000_000,
             bootstrap: c.pick(&[0, 1, 1, 2]),
+            epoch: c.pick(&[0, 0, 0, 40, 150]),
+            memory: c.pick(&[0, 1, 1000, 10_000]),
         }
     }
 

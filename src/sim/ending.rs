@@ -43,6 +43,12 @@ impl World {
             return Ok(());
         }
         self.stats.settled(self.now - length);
+        if self.case.settings.epoch > 0 {
+            // Elections go on, for epochs end.
+            let until = self.now + PEACE;
+            while self.step(until)? {}
+            return self.epochs_end();
+        }
         // Nobody in the core begins an election any more, once what was slow before has come to its end.
         for _ in 0..6 {
             let elections = self.core_elections();
@@ -56,6 +62,22 @@ impl World {
             invariant: "liveness",
             what: "the core holds elections again and again, and nothing has happened".to_owned(),
         })
+    }
+
+    /// A leader whose epoch has its length makes way as soon as nothing is under way, and there are moments at which nothing is.
+    fn epochs_end(&self) -> Verdict {
+        let length = self.case.settings.epoch;
+        for node in self.core.iter().chain(&self.well) {
+            let Some(process) = &self.nodes[*node].process else { continue };
+            let last = process.log.last();
+            if matches!(process.role, Role::Leading { epoch } if epoch == last.epoch())
+                && u64::from(last.counter()) > length + WORK
+            {
+                let what = format!("server {} goes on to {last} in an epoch of {length} transactions", node + 1);
+                return Err(Violation { invariant: "I4", what });
+            }
+        }
+        Ok(())
     }
 
     /// Draws the core, mends it, and leaves the others in trouble for ever.

@@ -30,7 +30,7 @@ use crate::storage::promise::Promise;
 use crate::storage::retention::{self, Kept, Policy as Keeping};
 use crate::storage::segment::SegmentStart;
 use crate::tree::view::View;
-use crate::zab::{Bootstrap, Found, Link, Members, Role, Token, Write};
+use crate::zab::{Bootstrap, EPOCH_LENGTH, Found, HISTORY_BYTES, Link, Members, Role, Token, Write};
 
 /// Bytes of a segment that the largest transactions take besides the batch they go into.
 const LARGEST: u64 = 6000;
@@ -235,7 +235,12 @@ impl Process {
         let ids = Ids::starting(now.wall.0.unsigned_abs(), me);
         let last = restored.last;
         let engine = Sequencer::new(restored, ids, appender, knobs, 1, now);
-        let engine = engine.join(me, members, settings.times(), found, pending, now);
+        let mut engine = engine.join(me, members, settings.times(), found, pending, now);
+        let limit = |limit: u64, of_a_server| if limit == 0 { of_a_server } else { limit };
+        engine.set_limits(
+            usize::try_from(limit(settings.memory, HISTORY_BYTES as u64)).expect("a few"),
+            u32::try_from(limit(settings.epoch, EPOCH_LENGTH.into())).expect("a few"),
+        );
         let config = ShardConfig {
             id: ShardId(0),
             frame_max: FRAME_MAX_DEFAULT,

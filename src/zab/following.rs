@@ -355,7 +355,11 @@ impl Following {
             tail.push(record);
             return if zxid >= books.history.last() { self.install(books, out) } else { Ok(()) };
         }
-        books.append(record);
+        if cfg!(mutant = "m06") && self.stage == Stage::Acknowledged {
+            books.history.push(record);
+        } else {
+            books.append(record);
+        }
         if !self.is_observer && !matches!(self.stage, Stage::Syncing) {
             self.owed.push_back(zxid);
         }
@@ -406,7 +410,7 @@ impl Following {
 
     fn up_to_date(&mut self, books: &mut Books, out: &mut Vec<Out>) {
         self.stage = Stage::Serving;
-        books.committed = if cfg!(mutant = "m06") { books.committed } else { self.mark };
+        books.committed = self.mark;
         // The leader expects it, and takes no notice.
         self.send(Packet::Ack { zxid: Zxid::new(self.epoch, 0) }, out);
     }

@@ -36,6 +36,7 @@ mod sync;
 
 use std::sync::Arc;
 
+pub use self::books::{EPOCH_LENGTH, HISTORY_BYTES};
 pub use self::peer::{Learner, Peer};
 
 use crate::ground::ids::{ServerId, SessionId, Zxid};

@@ -141,6 +141,14 @@ impl Member {
 }
 
 impl Sequencer {
+    /// What `zab::Peer::set_limits` says: smaller worlds than a server's meet the ends of memory and of an epoch, too.
+    ///
+    /// # Panics
+    /// Where it is no member.
+    pub fn set_limits(&mut self, history_bytes: usize, epoch_length: u32) {
+        self.member.as_mut().expect("a member has limits").peer.set_limits(history_bytes, epoch_length);
+    }
+
     /// Makes the engine a member of an ensemble, with its doors shut. It stands at what is known to be committed; `pending` is what the log
     /// holds beyond that, ascending. [`Sequencer::effects`] and [`Sequencer::task`] have what is to be done first.
     #[must_use]
