@@ -1,5 +1,7 @@
 //! Watch table: what does a watch cost when it is left, when it fires, when ten thousand hear of one change, and when its owner goes?
 //!
+//! What does a change cost that nobody watches, and what if somebody watches all of another path?
+//!
 //! `cargo bench --bench watch`. An element is a watch, and where nobody watches a change. Paths of 32 bytes in an order chosen by
 //! [`SEED`], hashed with [`SEEDS`]. Tables are made outside of the timed part, and dropped there.
 
@@ -87,7 +89,17 @@ fn firing(c: &mut Criterion, paths: &[String]) {
             black_box(&told);
         });
     });
-    assert_eq!(table.total(), paths.len());
+    // One recursive watch anywhere makes every change ask for the paths above its own.
+    table.add(WatcherId(0), "/elsewhere", Kind::Recursive);
+    group.bench_function("nobody watches the path, somebody all of another", |b| {
+        b.iter(|| {
+            for path in paths {
+                table.fire(black_box(&path[1..]), Fired::DataChanged, &mut told);
+            }
+            black_box(&told);
+        });
+    });
+    assert_eq!((table.total(), told.len()), (paths.len() + 1, 0));
 }
 
 fn fanning_out(c: &mut Criterion, watchers: usize) {

@@ -313,7 +313,7 @@ mod tests {
         assert_eq!(Auth::decode(&mut Reader::new(&body)).unwrap(), Auth { scheme: "digest".into(), auth: Some(b"u:p") });
 
         let body = bytes(&Ask::SetWatches { relative_zxid: Zxid(9), data: &["/a"], exist: &[], child: &["/b", "/c"] });
-        let read = SetWatches::decode(&mut Reader::new(&body)).unwrap();
+        let read = SetWatches::decode(opcode::SET_WATCHES, &mut Reader::new(&body)).unwrap();
         assert_eq!((read.relative_zxid, read.data.len(), read.exist.len(), read.child.len()), (Zxid(9), 1, 0, 2));
     }
 

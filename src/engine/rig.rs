@@ -7,6 +7,7 @@ mod archive;
 mod ask;
 mod ensemble;
 mod hostile;
+mod lasting;
 mod limits;
 mod log;
 mod model;

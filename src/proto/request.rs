@@ -122,7 +122,7 @@ impl<'a> Write<'a> {
     }
 }
 
-/// SetWatches: the watches a client had before it reconnected.
+/// SetWatches and SetWatches2: the watches a client had before it reconnected.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SetWatches<'a> {
     /// What the client has seen; changes after it are told at once.
@@ -133,15 +133,92 @@ pub struct SetWatches<'a> {
     pub exist: Vec<Cow<'a, str>>,
     /// Child watches.
     pub child: Vec<Cow<'a, str>>,
+    /// Persistent watches; SetWatches has none.
+    pub persistent: Vec<Cow<'a, str>>,
+    /// Persistent recursive watches; SetWatches has none.
+    pub recursive: Vec<Cow<'a, str>>,
 }
 
 impl<'a> SetWatches<'a> {
-    /// Reads the record.
-    pub fn decode(r: &mut Reader<'a>) -> Result<Self, Malformed> {
+    /// Reads the record that goes with the operation code, setWatches or setWatches2.
+    pub fn decode(op: i32, r: &mut Reader<'a>) -> Result<Self, Malformed> {
         let relative_zxid = Zxid::from_wire(r.long()?);
         // The Java server trips over a list that is null.
         let mut list = || r.strings_or_null()?.ok_or(Malformed::Null);
-        Ok(Self { relative_zxid, data: list()?, exist: list()?, child: list()? })
+        let (data, exist, child) = (list()?, list()?, list()?);
+        let (persistent, recursive) = if op == opcode::SET_WATCHES2 { (list()?, list()?) } else { (Vec::new(), Vec::new()) };
+        Ok(Self { relative_zxid, data, exist, child, persistent, recursive })
+    }
+}
+
+/// How long and how deep a watch left by addWatch looks (`ZooDefs.AddWatchModes`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WatchMode {
+    /// At its path, until it is removed.
+    Persistent,
+    /// At its path and all below, until it is removed.
+    Recursive,
+}
+
+/// AddWatchRequest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AddWatch<'a> {
+    /// What is watched; null reads as empty, and no znode has either path.
+    pub path: Cow<'a, str>,
+    /// How.
+    pub mode: WatchMode,
+}
+
+impl<'a> AddWatch<'a> {
+    /// Reads the record. A mode that is none is malformed, as to ZooKeeper.
+    pub fn decode(r: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let path = r.string_or_null()?.unwrap_or_default();
+        let mode = match r.int()? {
+            0 => WatchMode::Persistent,
+            1 => WatchMode::Recursive,
+            _ => return Err(Malformed::Value),
+        };
+        Ok(Self { path, mode })
+    }
+}
+
+/// Which watches are asked for or removed (`Watcher.WatcherType`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WatchType {
+    /// One-shot child watches.
+    Children,
+    /// One-shot data watches.
+    Data,
+    /// Every watch there is.
+    Any,
+    /// Persistent ones.
+    Persistent,
+    /// Persistent recursive ones.
+    Recursive,
+}
+
+/// CheckWatchesRequest and RemoveWatchesRequest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WatchesOf<'a> {
+    /// What they watch; null reads as empty, as in [`AddWatch`].
+    pub path: Cow<'a, str>,
+    /// Which of them.
+    pub kind: WatchType,
+}
+
+impl<'a> WatchesOf<'a> {
+    /// Reads the record. A type that is none is malformed, as to ZooKeeper.
+    pub fn decode(r: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let path = r.string_or_null()?.unwrap_or_default();
+        let kind = match r.int()? {
+            1 => WatchType::Children,
+            2 => WatchType::Data,
+            3 => WatchType::Any,
+            4 => WatchType::Persistent,
+            5 => WatchType::Recursive,
+            _ => return Err(Malformed::Value),
+        };
+        Ok(Self { path, kind })
     }
 }
 
@@ -209,20 +286,41 @@ mod tests {
 
         #[test]
         fn watches_round_trip_and_null_lists_do_not(
-            relative in any::<i64>(), lists in prop::collection::vec(prop::collection::vec("[/a-z]{0,9}", 0..4), 3), null in 0..4usize,
+            relative in any::<i64>(), lists in prop::collection::vec(prop::collection::vec("[/a-z]{0,9}", 0..4), 5), null in 0..6usize,
         ) {
             let mut out = Vec::new();
             out.long(relative);
             for (i, strings) in lists.iter().enumerate() {
                 if i == null { out.int(-1) } else { list(&mut out, strings) }
             }
-            match SetWatches::decode(&mut Reader::new(&out)) {
-                Err(malformed) => prop_assert!(null < 3 && malformed == Malformed::Null),
-                Ok(read) => {
-                    prop_assert_eq!((null, read.relative_zxid.as_wire()), (3, relative));
-                    prop_assert_eq!(vec![read.data, read.exist, read.child], lists);
+            for (op, count) in [(opcode::SET_WATCHES, 3), (opcode::SET_WATCHES2, 5)] {
+                match SetWatches::decode(op, &mut Reader::new(&out)) {
+                    Err(malformed) => prop_assert!(null < count && malformed == Malformed::Null),
+                    Ok(SetWatches { relative_zxid, data, exist, child, persistent, recursive }) => {
+                        prop_assert!(null >= count);
+                        prop_assert_eq!(relative_zxid.as_wire(), relative);
+                        let (read, rest) = ([data, exist, child, persistent, recursive], vec![Vec::<String>::new(); 5 - count]);
+                        prop_assert_eq!(&read[..count], &lists[..count]);
+                        prop_assert_eq!(&read[count..], &rest);
+                    }
                 }
             }
+        }
+
+        #[test]
+        fn modes_and_types_are_read_by_their_numbers(path in "/.{0,9}", number in -2..8i32) {
+            let mut out = Vec::new();
+            out.string(&path);
+            out.int(number);
+            let path: Cow<'_, str> = (&*path).into();
+            let modes = [WatchMode::Persistent, WatchMode::Recursive];
+            let mode = usize::try_from(number).ok().and_then(|n| modes.get(n).copied());
+            let expected = mode.map(|mode| AddWatch { path: path.clone(), mode }).ok_or(Malformed::Value);
+            prop_assert_eq!(AddWatch::decode(&mut Reader::new(&out)), expected);
+            let types = [WatchType::Children, WatchType::Data, WatchType::Any, WatchType::Persistent, WatchType::Recursive];
+            let kind = usize::try_from(number - 1).ok().and_then(|n| types.get(n).copied());
+            let expected = kind.map(|kind| WatchesOf { path, kind }).ok_or(Malformed::Value);
+            prop_assert_eq!(WatchesOf::decode(&mut Reader::new(&out)), expected);
         }
 
         #[test]
@@ -233,8 +331,12 @@ mod tests {
             let r = || Reader::new(&bytes);
             let _ = (RequestHeader::decode(&mut r()), PathWatch::decode(&mut r()), Auth::decode(&mut r()));
             let _ = Write::decode(op, &mut r());
-            if let Ok(read) = SetWatches::decode(&mut r()) {
-                prop_assert!((read.data.len() + read.exist.len() + read.child.len()) * 4 + 20 <= bytes.len());
+            let _ = (AddWatch::decode(&mut r()), WatchesOf::decode(&mut r()));
+            for (op, lists) in [(opcode::SET_WATCHES, 3), (opcode::SET_WATCHES2, 5)] {
+                if let Ok(SetWatches { data, exist, child, persistent, recursive, .. }) = SetWatches::decode(op, &mut r()) {
+                    let strings: usize = [data, exist, child, persistent, recursive].iter().map(Vec::len).sum();
+                    prop_assert!((strings + lists) * 4 + 8 <= bytes.len());
+                }
             }
         }
     }

@@ -4,7 +4,8 @@ pub mod kinds;
 pub mod rewatch;
 mod slab;
 pub mod table;
+mod told;
 
-pub use kinds::{Fired, Kind, WatcherId};
+pub use kinds::{Fired, Kind, Kinds, WatcherId};
 pub use rewatch::Rewatch;
 pub use table::{Summary, Table};

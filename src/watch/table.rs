@@ -4,12 +4,18 @@
 //! order the watchers came to it) and that of their watcher, so that firing, a disconnect and a single removal cost no more
 //! than the watches they touch, however many connections watch one path. The pair of watcher and path is hashed as well:
 //! registering a watch that is there already must not search either list.
+//!
+//! Recursive watches are noted once more, by path. While there is none, a change looks at its own path alone; while there are
+//! some, it asks for each path above it, and touches no other watch there.
+
+use std::collections::BTreeSet;
 
 use ahash::RandomState;
 use hashbrown::HashTable;
 
-use super::kinds::{Fired, Kind, Modes, WatcherId};
+use super::kinds::{Fired, Kind, Kinds, WatcherId};
 use super::slab::Slab;
+use super::told::Told;
 
 /// No edge.
 const NIL: u32 = u32::MAX;
@@ -31,20 +37,20 @@ struct Edge {
     path_next: u32,
     own_prev: u32,
     own_next: u32,
-    modes: Modes,
+    kinds: Kinds,
 }
 
 const NO_EDGE: Edge =
-    Edge { watcher: WatcherId(NIL), node: NIL, path_prev: NIL, path_next: NIL, own_prev: NIL, own_next: NIL, modes: Modes::NONE };
+    Edge { watcher: WatcherId(NIL), node: NIL, path_prev: NIL, path_next: NIL, own_prev: NIL, own_next: NIL, kinds: Kinds::NONE };
 
-/// What `wchs` tells, of data watches only, as ZooKeeper's.
+/// What `wchs` tells, as ZooKeeper's: of data watches, persistent and recursive ones, and several of one watcher on one path are one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Summary {
-    /// Watchers with a data watch.
+    /// Watchers with such a watch.
     pub watchers: usize,
-    /// Paths with a data watch.
+    /// Paths with such a watch.
     pub paths: usize,
-    /// Data watches.
+    /// Such watches.
     pub watches: usize,
 }
 
@@ -59,7 +65,12 @@ pub struct Table {
     by_pair: HashTable<u32>,
     /// First edge of each watcher, by its slot.
     first_of: Vec<u32>,
+    /// Nodes with their edges that are recursive.
+    recursive: BTreeSet<(u32, u32)>,
+    told: Told,
+    /// Edges that ZooKeeper would have in its table of data watches.
     data: usize,
+    /// Edges that ZooKeeper would have in its table of child watches.
     child: usize,
     random: RandomState,
 }
@@ -74,6 +85,8 @@ impl Table {
             by_path: HashTable::new(),
             by_pair: HashTable::new(),
             first_of: Vec::new(),
+            recursive: BTreeSet::new(),
+            told: Told::default(),
             data: 0,
             child: 0,
             random: RandomState::with_seeds(seeds[0], seeds[1], seeds[2], seeds[3]),
@@ -87,37 +100,35 @@ impl Table {
         self.by_pair.is_empty()
     }
 
-    /// Watches of both kinds (`watch_count` of `mntr`).
+    /// Watches as ZooKeeper counts them (`watch_count` of `mntr`): a persistent watch is two, but kinds of one watcher on one path that
+    /// lie in the same of its tables are one.
     #[must_use]
     pub const fn total(&self) -> usize {
         self.data + self.child
     }
 
-    /// Registers a standard watch; one that is there already stays as it is. Any string may be watched: setWatches brings
-    /// paths that are not legal.
+    /// Registers a watch; one that is there already stays as it is. Any string may be watched: setWatches brings paths that are
+    /// not legal.
     pub fn add(&mut self, watcher: WatcherId, path: &str, kind: Kind) {
         let node = self.find_node(path).unwrap_or_else(|| self.new_node(path));
         let at = self.find_edge(watcher, node).unwrap_or_else(|| self.new_edge(watcher, node));
-        let edge = &mut self.edges[at];
-        if !edge.modes.has(kind.into()) {
-            edge.modes = edge.modes.with(kind.into());
-            *self.count(kind) += 1;
-        }
+        self.set_kinds(at, self.edges[at].kinds.with(kind.into()));
     }
 
-    /// Whether the watcher has such a watch.
+    /// Whether the watcher has a watch of any of these kinds.
     #[must_use]
-    pub fn contains(&self, watcher: WatcherId, path: &str, kind: Kind) -> bool {
+    pub fn contains(&self, watcher: WatcherId, path: &str, kinds: impl Into<Kinds>) -> bool {
         let edge = self.find_node(path).and_then(|node| self.find_edge(watcher, node));
-        edge.is_some_and(|at| self.edges[at].modes.has(kind.into()))
+        edge.is_some_and(|at| self.edges[at].kinds.has(kinds.into()))
     }
 
-    /// Removes one watch. Says whether it was there.
-    pub fn remove(&mut self, watcher: WatcherId, path: &str, kind: Kind) -> bool {
+    /// Removes the watcher's watches of these kinds. Says whether there was any.
+    pub fn remove(&mut self, watcher: WatcherId, path: &str, kinds: impl Into<Kinds>) -> bool {
         let Some(at) = self.find_node(path).and_then(|node| self.find_edge(watcher, node)) else { return false };
-        let found = self.edges[at].modes.has(kind.into());
+        let kinds = kinds.into();
+        let found = self.edges[at].kinds.has(kinds);
         if found {
-            self.disarm(at, kind.into());
+            self.disarm(at, kinds);
         }
         found
     }
@@ -125,57 +136,85 @@ impl Table {
     /// Forgets a watcher, at a cost of its own watches: its connection is gone.
     pub fn remove_watcher(&mut self, watcher: WatcherId) {
         while let Some(at) = self.first_of(watcher) {
-            self.disarm(at, self.edges[at].modes);
+            self.disarm(at, Kinds::ANY);
         }
     }
 
-    /// What happened to a path: appends who must be told to `out` and takes the watches that fired.
+    /// What happened to a path: appends who must be told to `out` and takes the watches that fired and fire once.
     ///
-    /// Each watcher is named once. The order is that in which the watchers came to the path; for a deletion those with a
-    /// data watch first, then those with a child watch only.
+    /// Each watcher is named once. The order is that in which the watchers came to the path, and then recursive watchers of the
+    /// paths above it, the nearest first; for a deletion those with nothing but a child watch come last.
     pub fn fire(&mut self, path: &str, what: Fired, out: &mut Vec<WatcherId>) {
         if self.is_empty() {
             return;
         }
-        let Some(node) = self.find_node(path) else { return };
-        match what {
-            Fired::Created | Fired::DataChanged => self.consume(node, Modes::DATA, Modes::DATA, out),
-            Fired::ChildrenChanged => self.consume(node, Modes::CHILD, Modes::CHILD, out),
-            Fired::Deleted => {
-                self.consume(node, Modes::DATA, Modes::STANDARD, out);
-                // The first pass may have left the path with nobody, and so without a node.
-                if let Some(node) = self.find_node(path) {
-                    self.consume(node, Modes::CHILD, Modes::CHILD, out);
+        let (wanted, taken) = match what {
+            Fired::Created | Fired::DataChanged => (Kinds::DATA_TABLE, Kinds::DATA),
+            Fired::ChildrenChanged => (Kinds::CHILD_TABLE, Kinds::CHILD),
+            Fired::Deleted => (Kinds::DATA_TABLE, Kinds::STANDARD),
+        };
+        let (node, from) = (self.find_node(path), out.len());
+        if let Some(node) = node {
+            self.consume(node, wanted, taken, out, |_, _| true);
+        }
+        let any_above = what != Fired::ChildrenChanged && !self.recursive.is_empty() && self.fire_above(path, from, out);
+        // The first pass may have left the path with nobody, and so without a node.
+        if what == Fired::Deleted
+            && node.is_some()
+            && let Some(node) = self.find_node(path)
+        {
+            self.consume(node, Kinds::CHILD, Kinds::CHILD, out, |told, watcher| !any_above || !told.contains(watcher));
+        }
+    }
+
+    /// Names the recursive watchers of the paths above that are not in `out` yet. Says whether any was found, told before or not.
+    fn fire_above(&mut self, path: &str, from: usize, out: &mut Vec<WatcherId>) -> bool {
+        let mut any = false;
+        for above in above(path) {
+            let Some(node) = self.find_node(above) else { continue };
+            for &(_, edge) in self.recursive.range((node, 0)..=(node, NIL)) {
+                if !any {
+                    any = true;
+                    self.told.begin();
+                    for &watcher in &out[from..] {
+                        self.told.insert(watcher);
+                    }
+                }
+                let watcher = self.edges[edge].watcher;
+                if self.told.insert(watcher) {
+                    out.push(watcher);
                 }
             }
         }
+        any
     }
 
     /// What `wchs` tells. Looks at every watch.
     #[must_use]
     pub fn summary(&self) -> Summary {
         Summary {
-            watchers: self.watchers().filter(|&w| self.edges_of(w).any(|e| e.modes.has(Modes::DATA))).count(),
-            paths: self.nodes.indexes().filter(|&n| self.edges_at(n).any(|e| e.modes.has(Modes::DATA))).count(),
+            watchers: self.watchers().filter(|&w| self.edges_of(w).any(|e| e.kinds.has(Kinds::DATA_TABLE))).count(),
+            paths: self.nodes.indexes().filter(|&n| self.edges_at(n).any(|e| e.kinds.has(Kinds::DATA_TABLE))).count(),
             watches: self.data,
         }
     }
 
-    /// Each path with data watches and its watchers, both in order (`wchp`).
+    /// Each path of those that [`Summary`] tells of and its watchers, both in order (`wchp`).
     pub fn by_path(&self) -> impl Iterator<Item = (&str, Vec<WatcherId>)> {
-        let mut nodes: Vec<u32> = self.nodes.indexes().filter(|&n| self.edges_at(n).any(|e| e.modes.has(Modes::DATA))).collect();
+        let mut nodes: Vec<u32> =
+            self.nodes.indexes().filter(|&n| self.edges_at(n).any(|e| e.kinds.has(Kinds::DATA_TABLE))).collect();
         nodes.sort_unstable_by(|&a, &b| self.nodes[a].path.cmp(&self.nodes[b].path));
         nodes.into_iter().map(|n| {
-            let mut watchers: Vec<_> = self.edges_at(n).filter(|e| e.modes.has(Modes::DATA)).map(|e| e.watcher).collect();
+            let mut watchers: Vec<_> = self.edges_at(n).filter(|e| e.kinds.has(Kinds::DATA_TABLE)).map(|e| e.watcher).collect();
             watchers.sort_unstable();
             (&*self.nodes[n].path, watchers)
         })
     }
 
-    /// Each watcher with data watches and its paths, both in order (`wchc`).
+    /// Each watcher of those that [`Summary`] tells of and its paths, both in order (`wchc`).
     pub fn by_watcher(&self) -> impl Iterator<Item = (WatcherId, Vec<&str>)> {
         self.watchers().filter_map(|w| {
-            let edges = self.edges_of(w).filter(|e| e.modes.has(Modes::DATA));
+            let edges = self.edges_of(w).filter(|e| e.kinds.has(Kinds::DATA_TABLE));
             let mut paths: Vec<_> = edges.map(|e| &*self.nodes[e.node].path).collect();
             paths.sort_unstable();
             (!paths.is_empty()).then_some((w, paths))
@@ -190,6 +229,9 @@ impl Table {
             + self.by_path.allocation_size()
             + self.by_pair.allocation_size()
             + self.first_of.capacity() * size_of::<u32>()
+            + self.told.bytes()
+            // The leaves of a B-tree are at least half full.
+            + self.recursive.len() * 2 * size_of::<(u32, u32)>()
     }
 
     fn watchers(&self) -> impl Iterator<Item = WatcherId> {
@@ -210,13 +252,6 @@ impl Table {
         self.first_of.get(watcher.0 as usize).copied().filter(|&at| at != NIL)
     }
 
-    fn count(&mut self, kind: Kind) -> &mut usize {
-        match kind {
-            Kind::Data => &mut self.data,
-            Kind::Child => &mut self.child,
-        }
-    }
-
     fn find_node(&self, path: &str) -> Option<u32> {
         self.by_path.find(self.random.hash_one(path), |&n| &*self.nodes[n].path == path).copied()
     }
@@ -233,7 +268,7 @@ impl Table {
         node
     }
 
-    /// A new edge without modes, at the end of its path's list.
+    /// A new edge without kinds, at the end of its path's list.
     fn new_edge(&mut self, watcher: WatcherId, node: u32) -> u32 {
         let slot = watcher.0 as usize;
         if slot >= self.first_of.len() {
@@ -257,31 +292,53 @@ impl Table {
         at
     }
 
-    /// Names the watchers of a path that have any of `wanted`, and takes `taken` from them.
-    fn consume(&mut self, node: u32, wanted: Modes, taken: Modes, out: &mut Vec<WatcherId>) {
+    /// Takes `taken` from the watchers of a path that have any of `wanted`, and names those of them that `tells` lets pass.
+    fn consume(
+        &mut self,
+        node: u32,
+        wanted: Kinds,
+        taken: Kinds,
+        out: &mut Vec<WatcherId>,
+        tells: impl Fn(&Told, WatcherId) -> bool,
+    ) {
         let mut at = self.nodes[node].first;
         while at != NIL {
             let edge = &self.edges[at];
             let next = edge.path_next;
-            if edge.modes.has(wanted) {
-                out.push(edge.watcher);
+            if edge.kinds.has(wanted) {
+                if tells(&self.told, edge.watcher) {
+                    out.push(edge.watcher);
+                }
                 self.disarm(at, taken);
             }
             at = next;
         }
     }
 
-    /// Takes modes from an edge; an edge left with none goes, and a path left with no edge.
-    fn disarm(&mut self, at: u32, taken: Modes) {
-        let modes = self.edges[at].modes;
-        for kind in [Kind::Data, Kind::Child] {
-            if modes.has(kind.into()) && taken.has(kind.into()) {
-                *self.count(kind) -= 1;
-            }
-        }
-        self.edges[at].modes = modes.without(taken);
-        if self.edges[at].modes == Modes::NONE {
+    /// Takes kinds from an edge; an edge left with none goes, and a path left with no edge.
+    fn disarm(&mut self, at: u32, taken: Kinds) {
+        let left = self.edges[at].kinds.without(taken);
+        self.set_kinds(at, left);
+        if left == Kinds::NONE {
             self.unlink(at);
+        }
+    }
+
+    /// Changes what an edge waits for, and all that is counted by it.
+    fn set_kinds(&mut self, at: u32, kinds: Kinds) {
+        let edge = &mut self.edges[at];
+        let (before, node) = (std::mem::replace(&mut edge.kinds, kinds), edge.node);
+        let turn = |table: Kinds, count: &mut usize| match (before.has(table), kinds.has(table)) {
+            (false, true) => *count += 1,
+            (true, false) => *count -= 1,
+            _ => {}
+        };
+        turn(Kinds::DATA_TABLE, &mut self.data);
+        turn(Kinds::CHILD_TABLE, &mut self.child);
+        match (before.has(Kinds::RECURSIVE), kinds.has(Kinds::RECURSIVE)) {
+            (false, true) => assert!(self.recursive.insert((node, at)), "an edge becomes recursive once"),
+            (true, false) => assert!(self.recursive.remove(&(node, at)), "every recursive edge is noted"),
+            _ => {}
         }
     }
 
@@ -311,6 +368,18 @@ impl Table {
             self.nodes.free(node, Node { path: Box::default(), first: NIL, last: NIL });
         }
     }
+}
+
+/// The paths above a legal path, the nearest first.
+fn above(path: &str) -> impl Iterator<Item = &str> {
+    fn parent(path: &str) -> Option<&str> {
+        match path.rfind('/')? {
+            0 if path.len() == 1 => None,
+            0 => Some("/"),
+            at => Some(&path[..at]),
+        }
+    }
+    std::iter::successors(parent(path), |path| parent(path))
 }
 
 #[cfg(test)]
@@ -363,6 +432,86 @@ mod tests {
     }
 
     #[test]
+    fn a_persistent_watch_hears_both_kinds_and_stays() {
+        let mut t = table();
+        t.add(A, "/p", Kind::Persistent);
+        t.add(B, "/p", Kind::Data);
+        t.add(A, "/p", Kind::Data);
+        t.add(A, "/p", Kind::Child);
+        assert_eq!(t.total(), 3, "what lies in one table of ZooKeeper's is one");
+        for _ in 0..2 {
+            assert_eq!(fired(&mut t, "/p", Fired::ChildrenChanged), [A]);
+        }
+        assert!(t.contains(A, "/p", Kind::Data) && !t.contains(A, "/p", Kind::Child));
+        assert_eq!(fired(&mut t, "/p", Fired::DataChanged), [A, B]);
+        t.add(A, "/p", Kind::Child);
+        assert_eq!(fired(&mut t, "/p", Fired::Deleted), [A]);
+        assert!(t.contains(A, "/p", Kind::Persistent) && !t.contains(A, "/p", Kind::Child));
+        assert_eq!(fired(&mut t, "/p", Fired::Created), [A]);
+        assert_eq!(fired(&mut t, "/p/x", Fired::Created), []);
+        assert_eq!((t.total(), t.summary()), (2, Summary { watchers: 1, paths: 1, watches: 1 }));
+    }
+
+    #[test]
+    fn a_recursive_watch_hears_of_all_below_and_of_no_children() {
+        let mut t = table();
+        t.add(A, "/p", Kind::Recursive);
+        t.add(B, "/", Kind::Recursive);
+        t.add(C, "/p/x", Kind::Data);
+        for what in [Fired::Created, Fired::DataChanged, Fired::Deleted] {
+            t.add(C, "/p/x", Kind::Data);
+            assert_eq!(fired(&mut t, "/p/x", what), [C, A, B]);
+            assert_eq!(fired(&mut t, "/p/x/deep/er", what), [A, B]);
+            assert_eq!(fired(&mut t, "/p", what), [A, B]);
+            assert_eq!(fired(&mut t, "/px", what), [B]);
+            assert_eq!(fired(&mut t, "/", what), [B]);
+        }
+        for path in ["/", "/p", "/p/x"] {
+            assert_eq!(fired(&mut t, path, Fired::ChildrenChanged), []);
+        }
+        assert_eq!(t.total(), 2);
+        t.remove_watcher(B);
+        assert!(t.remove(A, "/p", Kind::Recursive) && t.is_empty() && t.recursive.is_empty());
+        assert_eq!(fired(&mut t, "/p", Fired::Deleted), []);
+    }
+
+    #[test]
+    fn several_watches_of_one_watcher_tell_it_once() {
+        let mut t = table();
+        for path in ["/", "/p", "/p/x"] {
+            t.add(A, path, Kind::Recursive);
+        }
+        t.add(A, "/p/x", Kind::Persistent);
+        t.add(A, "/p/x", Kind::Data);
+        t.add(B, "/p/x", Kind::Child);
+        t.add(B, "/p", Kind::Recursive);
+        t.add(C, "/p/x", Kind::Child);
+        assert_eq!(fired(&mut t, "/p/x", Fired::Created), [A, B]);
+        assert_eq!(fired(&mut t, "/p/x", Fired::Deleted), [A, B, C]);
+        assert!(!t.contains(B, "/p/x", Kind::Child), "used up, though told by another");
+        assert_eq!(fired(&mut t, "/p/x", Fired::Deleted), [A, B]);
+    }
+
+    #[test]
+    fn a_removal_takes_the_kinds_it_names() {
+        let mut t = table();
+        let all = [Kind::Data, Kind::Child, Kind::Persistent, Kind::Recursive];
+        for kind in all {
+            t.add(A, "/p", kind);
+        }
+        t.add(B, "/p", Kind::Recursive);
+        for (i, kind) in all.into_iter().enumerate() {
+            assert!(t.contains(A, "/p", Kinds::ANY) && t.remove(A, "/p", kind) && !t.remove(A, "/p", kind));
+            assert!(all[i + 1..].iter().all(|&kind| t.contains(A, "/p", kind)));
+        }
+        assert!(!t.contains(A, "/p", Kinds::ANY) && !t.remove(A, "/p", Kinds::ANY));
+        t.add(A, "/p", Kind::Child);
+        t.add(A, "/p", Kind::Recursive);
+        assert!(t.remove(A, "/p", Kinds::ANY) && !t.contains(A, "/p", Kinds::ANY));
+        assert_eq!((t.total(), fired(&mut t, "/p/x", Fired::Created)), (1, vec![B]));
+    }
+
+    #[test]
     fn a_disconnect_leaves_the_others() {
         let mut t = table();
         for w in [A, B] {
@@ -379,16 +528,18 @@ mod tests {
     }
 
     #[test]
-    fn admin_lists_are_sorted_and_of_data_watches() {
+    fn admin_lists_are_sorted_and_of_the_data_table() {
         let mut t = table();
         for (w, path) in [(A, "/z"), (C, "/a"), (A, "/a"), (B, "/m")] {
             t.add(w, path, Kind::Data);
         }
         t.add(C, "/child", Kind::Child);
+        t.add(A, "/z", Kind::Recursive);
+        t.add(B, "/n", Kind::Persistent);
         let by_path: Vec<_> = t.by_path().collect();
-        assert_eq!(by_path, [("/a", vec![A, C]), ("/m", vec![B]), ("/z", vec![A])]);
+        assert_eq!(by_path, [("/a", vec![A, C]), ("/m", vec![B]), ("/n", vec![B]), ("/z", vec![A])]);
         let by_watcher: Vec<_> = t.by_watcher().collect();
-        assert_eq!(by_watcher, [(B, vec!["/m"]), (A, vec!["/a", "/z"]), (C, vec!["/a"])]);
+        assert_eq!(by_watcher, [(B, vec!["/m", "/n"]), (A, vec!["/a", "/z"]), (C, vec!["/a"])]);
     }
 
     #[test]
@@ -429,10 +580,10 @@ mod tests {
             }
         }
 
-        fn take(&mut self, path: &str, wanted: Kind, taken: &[Kind]) -> Vec<WatcherId> {
+        fn take(&mut self, path: &str, wanted: &[Kind], taken: &[Kind]) -> Vec<WatcherId> {
             let mut out = Vec::new();
             if let Some(list) = self.0.get_mut(path) {
-                for (w, kinds) in list.iter_mut().filter(|(_, kinds)| kinds.contains(&wanted)) {
+                for (w, kinds) in list.iter_mut().filter(|(_, kinds)| wanted.iter().any(|kind| kinds.contains(kind))) {
                     out.push(*w);
                     kinds.retain(|k| !taken.contains(k));
                 }
@@ -441,21 +592,36 @@ mod tests {
             out
         }
 
-        fn fire(&mut self, path: &str, what: Fired) -> Vec<WatcherId> {
-            match what {
-                Fired::Created | Fired::DataChanged => self.take(path, Kind::Data, &[Kind::Data]),
-                Fired::ChildrenChanged => self.take(path, Kind::Child, &[Kind::Child]),
-                Fired::Deleted => {
-                    let mut out = self.take(path, Kind::Data, &[Kind::Data, Kind::Child]);
-                    out.extend(self.take(path, Kind::Child, &[Kind::Child]));
-                    out
+        /// Those told by a watch on the path, those told by one above it (in no order), and those who had but a child watch.
+        fn fire(&mut self, path: &str, what: Fired) -> (Vec<WatcherId>, BTreeSet<WatcherId>, Vec<WatcherId>) {
+            const DATA: &[Kind] = &[Kind::Data, Kind::Persistent, Kind::Recursive];
+            let own = match what {
+                Fired::Created | Fired::DataChanged => self.take(path, DATA, &[Kind::Data]),
+                Fired::ChildrenChanged => {
+                    let told = self.take(path, &[Kind::Child, Kind::Persistent], &[Kind::Child]);
+                    return (told, BTreeSet::new(), Vec::new());
                 }
+                Fired::Deleted => self.take(path, DATA, &[Kind::Data, Kind::Child]),
+            };
+            let is_above = |root: &str| root != path && (root == "/" || path.starts_with(&format!("{root}/")));
+            let above = self.0.iter().filter(|(root, _)| is_above(root)).flat_map(|(_, list)| list);
+            let recursive = above.filter(|(w, kinds)| kinds.contains(&Kind::Recursive) && !own.contains(w));
+            let above: BTreeSet<_> = recursive.map(|(w, _)| *w).collect();
+            let mut last = Vec::new();
+            if what == Fired::Deleted {
+                last = self.take(path, &[Kind::Child], &[Kind::Child]);
+                last.retain(|w| !above.contains(w));
             }
+            (own, above, last)
         }
 
-        fn remove(&mut self, w: WatcherId, path: &str, kind: Kind) -> bool {
+        fn remove(&mut self, w: WatcherId, path: &str, of: &[Kind]) -> bool {
             let Some(list) = self.0.get_mut(path) else { return false };
-            let found = list.iter_mut().any(|(x, kinds)| *x == w && kinds.remove(&kind));
+            let mut found = false;
+            for (_, kinds) in list.iter_mut().filter(|(x, _)| *x == w) {
+                found = of.iter().any(|kind| kinds.contains(kind));
+                kinds.retain(|kind| !of.contains(kind));
+            }
             list.retain(|(_, kinds)| !kinds.is_empty());
             found
         }
@@ -464,31 +630,35 @@ mod tests {
             self.0.values_mut().for_each(|list| list.retain(|(x, _)| *x != w));
         }
 
-        fn watches(&self, kind: Kind) -> BTreeSet<(&str, WatcherId)> {
+        /// What is in a table of ZooKeeper's that keeps these kinds.
+        fn watches(&self, of: &[Kind]) -> BTreeSet<(&str, WatcherId)> {
             let all = self.0.iter().flat_map(|(path, list)| list.iter().map(move |(w, kinds)| (&**path, *w, kinds)));
-            all.filter(|(_, _, kinds)| kinds.contains(&kind)).map(|(path, w, _)| (path, w)).collect()
+            all.filter(|(_, _, kinds)| of.iter().any(|kind| kinds.contains(kind))).map(|(path, w, _)| (path, w)).collect()
         }
     }
 
     #[derive(Clone, Debug)]
     enum Step {
         Add(WatcherId, String, Kind),
-        Remove(WatcherId, String, Kind),
+        Remove(WatcherId, String, Vec<Kind>),
         RemoveWatcher(WatcherId),
         Fire(String, Fired),
     }
 
+    const ALL: [Kind; 4] = [Kind::Data, Kind::Child, Kind::Persistent, Kind::Recursive];
+
     fn step() -> impl Strategy<Value = Step> {
         let watcher = || (0..6u32).prop_map(WatcherId);
-        let path = || (0..5u8).prop_map(|n| format!("/{n}"));
-        let kind = || prop_oneof![Just(Kind::Data), Just(Kind::Child)];
+        let path = || prop::sample::select(vec!["/", "/a", "/a/b", "/a/b/c", "/ab", "/a/c", "odd"]).prop_map(str::to_owned);
+        let kind = || prop::sample::select(ALL.to_vec());
+        let kinds = prop_oneof![3 => kind().prop_map(|kind| vec![kind]), 1 => Just(ALL.to_vec())];
         let what =
             prop_oneof![Just(Fired::Created), Just(Fired::DataChanged), Just(Fired::ChildrenChanged), Just(Fired::Deleted)];
         prop_oneof![
             6 => (watcher(), path(), kind()).prop_map(|(w, p, k)| Step::Add(w, p, k)),
-            1 => (watcher(), path(), kind()).prop_map(|(w, p, k)| Step::Remove(w, p, k)),
+            1 => (watcher(), path(), kinds).prop_map(|(w, p, ks)| Step::Remove(w, p, ks)),
             1 => watcher().prop_map(Step::RemoveWatcher),
-            3 => (path(), what).prop_map(|(p, f)| Step::Fire(p, f)),
+            3 => (path().prop_filter("events have legal paths", |p| p != "odd"), what).prop_map(|(p, f)| Step::Fire(p, f)),
         ]
     }
 
@@ -503,15 +673,27 @@ mod tests {
                         m.add(w, &p, k);
                         prop_assert!(t.contains(w, &p, k));
                     }
-                    Step::Remove(w, p, k) => prop_assert_eq!(t.remove(w, &p, k), m.remove(w, &p, k)),
+                    Step::Remove(w, p, ks) => {
+                        let kinds = ks.iter().fold(Kinds::NONE, |all, &kind| all.with(kind.into()));
+                        prop_assert_eq!(t.contains(w, &p, kinds), m.watches(&ks).contains(&(&*p, w)));
+                        prop_assert_eq!(t.remove(w, &p, kinds), m.remove(w, &p, &ks));
+                    }
                     Step::RemoveWatcher(w) => {
                         t.remove_watcher(w);
                         m.remove_watcher(w);
                     }
-                    Step::Fire(p, f) => prop_assert_eq!(fired(&mut t, &p, f), m.fire(&p, f)),
+                    Step::Fire(p, f) => {
+                        let (told, (own, above, last)) = (fired(&mut t, &p, f), m.fire(&p, f));
+                        prop_assert_eq!(told.len(), own.len() + above.len() + last.len());
+                        prop_assert_eq!(&told[..own.len()], &own);
+                        let (told, rest) = told[own.len()..].split_at(above.len());
+                        prop_assert_eq!(told.iter().copied().collect::<BTreeSet<_>>(), above);
+                        prop_assert_eq!(rest, last);
+                    }
                 }
-                let data = m.watches(Kind::Data);
-                prop_assert_eq!(t.total(), data.len() + m.watches(Kind::Child).len());
+                let data = m.watches(&[Kind::Data, Kind::Persistent, Kind::Recursive]);
+                prop_assert_eq!(t.total(), data.len() + m.watches(&[Kind::Child, Kind::Persistent]).len());
+                prop_assert_eq!(t.recursive.len(), m.watches(&[Kind::Recursive]).len());
                 prop_assert_eq!(t.is_empty(), t.total() == 0);
                 let listed: BTreeSet<_> = t.by_path().flat_map(|(p, ws)| ws.into_iter().map(move |w| (p, w))).collect();
                 prop_assert_eq!(&listed, &data);

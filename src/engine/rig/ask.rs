@@ -204,6 +204,11 @@ pub(super) fn path_version(path: &str, version: i32) -> Vec<u8> {
     })
 }
 
+/// addWatch with its mode, checkWatches and removeWatches with their type.
+pub(super) fn path_number(path: &str, number: i32) -> Vec<u8> {
+    path_version(path, number)
+}
+
 /// exists, getData, getChildren, getChildren2.
 pub(super) fn path_watch(path: &str, watch: bool) -> Vec<u8> {
     bytes(|out| {
@@ -252,7 +257,8 @@ pub(super) fn auth(scheme: &str, credentials: &str) -> Vec<u8> {
     })
 }
 
-pub(super) fn set_watches(relative: i64, lists: [&[&str]; 3]) -> Vec<u8> {
+/// setWatches with three lists, setWatches2 with five.
+pub(super) fn set_watches<const LISTS: usize>(relative: i64, lists: [&[&str]; LISTS]) -> Vec<u8> {
     bytes(|out| {
         out.long(relative);
         for list in lists {

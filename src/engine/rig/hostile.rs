@@ -367,7 +367,9 @@ fn garbage_records_of_every_operation() {
                     CLOSE_SESSION => assert_eq!(got, Fate::Last(0)),
                     PING => assert_eq!(got, Fate::Answer(0)),
                     RECONFIG => assert!(matches!(got, Fate::Answer(-123 | -5)), "{body:?}: {got:?}"),
-                    17 | 18 | 103..=107 => assert_eq!(got, Fate::Answer(-6)),
+                    103 | 104 | 107 => assert_eq!(got, Fate::Answer(-6)),
+                    17 | 18 => assert!(matches!(got, Fate::Answer(-5 | -121)), "{op} {body:?}: {got:?}"),
+                    105 | 106 => assert!(matches!(got, Fate::Answer(-5 | 0)), "{op} {body:?}: {got:?}"),
                     _ if valid().iter().any(|(known, ..)| *known == op) => {
                         assert!(matches!(got, Fate::Answer(-114 | -103 | -101 | -8 | -6 | -5 | 0)), "{op} {body:?}: {got:?}");
                     }

@@ -60,6 +60,16 @@ pub(super) enum Op {
         path: String,
     },
     MultiRead(Vec<Self>),
+    AddWatch {
+        path: String,
+        mode: i32,
+    },
+    /// checkWatches and removeWatches.
+    Watches {
+        op: i32,
+        path: String,
+        kind: i32,
+    },
     Close,
     /// A record that cannot be read.
     Bad {
@@ -70,7 +80,7 @@ pub(super) enum Op {
 impl Op {
     pub(super) const fn code(&self) -> i32 {
         match self {
-            Self::Create { op, .. } | Self::Children { op, .. } | Self::Bad { op } => *op,
+            Self::Create { op, .. } | Self::Children { op, .. } | Self::Watches { op, .. } | Self::Bad { op } => *op,
             Self::Delete { .. } => opcode::DELETE,
             Self::SetData { .. } => opcode::SET_DATA,
             Self::SetAcl { .. } => opcode::SET_ACL,
@@ -81,6 +91,7 @@ impl Op {
             Self::GetAcl { .. } => opcode::GET_ACL,
             Self::Sync { .. } => opcode::SYNC,
             Self::MultiRead(_) => opcode::MULTI_READ,
+            Self::AddWatch { .. } => opcode::ADD_WATCH,
             Self::Close => opcode::CLOSE_SESSION,
         }
     }
@@ -95,6 +106,9 @@ impl Op {
                 | opcode::GET_ACL
                 | opcode::SYNC
                 | opcode::MULTI_READ
+                | opcode::ADD_WATCH
+                | opcode::CHECK_WATCHES
+                | opcode::REMOVE_WATCHES
         )
     }
 
@@ -120,6 +134,7 @@ impl Op {
             Self::Multi(members) | Self::MultiRead(members) => {
                 ask::multi(&members.iter().map(|member| (member.code(), member.body())).collect::<Vec<_>>())
             }
+            Self::AddWatch { path, mode: number } | Self::Watches { path, kind: number, .. } => ask::path_number(path, *number),
             Self::Close => Vec::new(),
             Self::Bad { .. } => vec![0, 0, 0, 9, 1],
         }

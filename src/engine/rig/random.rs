@@ -108,7 +108,7 @@ impl Random {
 
     fn op(&mut self) -> Op {
         let watch = self.one_in(2);
-        match self.below(100) {
+        match self.below(106) {
             0..22 => self.create(),
             22..32 => Op::Delete { path: self.path(), version: self.version() },
             32..44 => Op::SetData { path: self.path(), data: self.data(), version: self.version() },
@@ -127,9 +127,49 @@ impl Random {
                 };
                 Op::MultiRead((0..3).map(&mut read).collect())
             }
+            100..103 => Op::AddWatch { path: self.path(), mode: self.pick(&[0, 1]) },
+            103..106 => {
+                let op = self.pick(&[opcode::CHECK_WATCHES, opcode::REMOVE_WATCHES]);
+                Op::Watches { op, path: self.path(), kind: self.pick(&[1, 2, 3, 4, 5]) }
+            }
             95..98 => Op::Bad { op: self.pick(&[opcode::CREATE, opcode::SET_DATA, opcode::MULTI, opcode::DELETE]) },
             _ => Op::Close,
         }
+    }
+}
+
+/// The watches of one connection, by what leaves them.
+#[derive(Default)]
+struct Watches {
+    data: BTreeSet<String>,
+    child: BTreeSet<String>,
+    persistent: BTreeSet<String>,
+    recursive: BTreeSet<String>,
+}
+
+impl Watches {
+    /// Those that a type of checkWatches names.
+    fn of(&mut self, kind: i32) -> Vec<&mut BTreeSet<String>> {
+        let Self { data, child, persistent, recursive } = self;
+        match kind {
+            1 => vec![child],
+            2 => vec![data],
+            3 => vec![data, child, persistent, recursive],
+            4 => vec![persistent],
+            _ => vec![recursive],
+        }
+    }
+
+    /// Whether what happened is told; one-shot watches are used up.
+    fn fire(&mut self, kind: &str, path: &str) -> bool {
+        let stays = self.persistent.contains(path);
+        if kind == "children" {
+            return self.child.remove(path) || stays;
+        }
+        let data = self.data.remove(path);
+        let child = kind == "deleted" && self.child.remove(path);
+        let is_above = |root: &String| root == "/" || !root.is_empty() && path.starts_with(&format!("{root}/"));
+        data || child || stays || self.recursive.iter().any(|root| root == path || is_above(root))
     }
 }
 
@@ -138,8 +178,7 @@ struct Seen {
     who: Option<&'static str>,
     /// Requests by xid, and their answers where they came.
     asked: BTreeMap<i32, (Op, Option<Reply>)>,
-    data: BTreeSet<String>,
-    child: BTreeSet<String>,
+    watches: Watches,
     /// Events by the model, and events that came: zxid, kind, path.
     expected: Vec<(i64, &'static str, String)>,
     came: Vec<(i64, &'static str, String)>,
@@ -197,8 +236,7 @@ impl World {
         let empty = Seen {
             who,
             asked: BTreeMap::new(),
-            data: BTreeSet::new(),
-            child: BTreeSet::new(),
+            watches: Watches::default(),
             expected: Vec::new(),
             came: Vec::new(),
             reads: VecDeque::new(),
@@ -318,8 +356,7 @@ impl World {
                 let up_to =
                     |events: &[(i64, &'static str, String)]| events.iter().filter(|e| e.0 < last).cloned().collect::<Vec<_>>();
                 assert_eq!(up_to(&seen.came), up_to(&seen.expected), "events of connection {c}, which has ended");
-                seen.data.clear();
-                seen.child.clear();
+                seen.watches = Watches::default();
             }
             self.checked_events += seen.came.len();
             seen.came.clear();
@@ -347,20 +384,34 @@ impl World {
                     break;
                 }
                 seen.reads.pop_front();
-                let expected = model.read(seen.who, op);
+                let expected = match op {
+                    Op::AddWatch { path, mode } => {
+                        seen.watches.of(4 + mode)[0].insert(path.clone());
+                        Answer::One(Result1::Done(opcode::ADD_WATCH))
+                    }
+                    Op::Watches { op, path, kind } => {
+                        let mut asked = seen.watches.of(*kind);
+                        let found = asked.iter().any(|watches| watches.contains(path));
+                        if *op == opcode::REMOVE_WATCHES {
+                            asked.iter_mut().for_each(|watches| watches.retain(|one| one != path));
+                        }
+                        Answer::One(if found { Result1::Done(*op) } else { Result1::Error(-121) })
+                    }
+                    _ => model.read(seen.who, op),
+                };
                 assert_eq!(answer(op, reply), expected, "{op:?} on connection {c} at {}", model.last);
                 *checked_reads += 1;
                 let found = expected != Answer::One(Result1::Error(-102));
                 let rooted = |path: &String| if path.is_empty() { "/".to_owned() } else { path.clone() };
                 match op {
                     Op::Exists { path, watch: true } if found && expected != Answer::One(Result1::Error(-8)) => {
-                        seen.data.insert(rooted(path));
+                        seen.watches.data.insert(rooted(path));
                     }
                     Op::GetData { path, watch: true } if found && reply.err == 0 => {
-                        seen.data.insert(rooted(path));
+                        seen.watches.data.insert(rooted(path));
                     }
                     Op::Children { path, watch: true, .. } if found && reply.err == 0 => {
-                        seen.child.insert(rooted(path));
+                        seen.watches.child.insert(rooted(path));
                     }
                     _ => {}
                 }
@@ -414,15 +465,7 @@ impl World {
     fn tell(&mut self, happening: &Happening, zxid: Zxid) {
         let Happening { kind, path, .. } = happening;
         for seen in self.seen.values_mut() {
-            let fires = match *kind {
-                "created" | "changed" => seen.data.remove(path),
-                "children" => seen.child.remove(path),
-                _ => {
-                    let (data, child) = (seen.data.remove(path), seen.child.remove(path));
-                    data || child
-                }
-            };
-            if fires && happening.may_be_told_to(seen.who) {
+            if seen.watches.fire(kind, path) && happening.may_be_told_to(seen.who) {
                 seen.expected.push((zxid.as_wire(), kind, path.clone()));
             }
         }
@@ -464,7 +507,11 @@ fn answer(op: &Op, reply: &Reply) -> Answer {
             Answer::One(Result1::PathStat(path, stat))
         }
         Op::SetData { .. } | Op::SetAcl { .. } | Op::Exists { .. } => Answer::One(Result1::Stat(reply.stat())),
-        Op::Delete { .. } | Op::Close => {
+        Op::AddWatch { .. } => {
+            assert_eq!(reply.body, [0; 4]);
+            Answer::One(Result1::Done(op.code()))
+        }
+        Op::Delete { .. } | Op::Watches { .. } | Op::Close => {
             assert!(reply.body.is_empty());
             Answer::One(Result1::Done(op.code()))
         }

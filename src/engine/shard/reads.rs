@@ -14,11 +14,11 @@ use crate::proto::multi::{self, MultiHeader, Read};
 use crate::proto::opcode;
 use crate::proto::path;
 use crate::proto::reply;
-use crate::proto::request::{PathWatch, SetWatches};
+use crate::proto::request::{AddWatch, PathWatch, SetWatches, WatchMode, WatchType, WatchesOf};
 use crate::proto::stat;
 use crate::tree::record::Record;
 use crate::watch::rewatch::{self, Rewatch};
-use crate::watch::{Kind, WatcherId};
+use crate::watch::{Kind, Kinds, WatcherId};
 
 /// Largest answer to a multiRead, bytes. ZooKeeper has no limit, but its clients take no more than four times `jute.maxbuffer`.
 const REPLY_MAX: usize = limits::OUTPUT_MAX / 2;
@@ -30,9 +30,9 @@ const NO_ZXID: i64 = -1;
 pub(super) fn serve(desk: &mut Desk, conn: &mut Conn, id: ConnId, xid: i32, op: i32, body: &[u8]) {
     let mut r = Reader::new(body);
     let zxid = desk.applied;
-    if op == opcode::SET_WATCHES {
+    if matches!(op, opcode::SET_WATCHES | opcode::SET_WATCHES2) {
         // Its events go out before its reply.
-        let code = match SetWatches::decode(&mut r) {
+        let code = match SetWatches::decode(op, &mut r) {
             Ok(request) => {
                 set_watches(desk, conn, id, &request);
                 Code::Ok
@@ -70,7 +70,7 @@ pub(super) fn weight(desk: &Desk, op: i32, body: &[u8]) -> usize {
             weights.sum::<usize>().min(REPLY_MAX)
         }
         // Events repeat the paths, each with some thirty bytes around it.
-        opcode::SET_WATCHES => body.len() * 8,
+        opcode::SET_WATCHES | opcode::SET_WATCHES2 => body.len() * 8,
         _ => body.len(),
     }
 }
@@ -122,6 +122,29 @@ fn read(desk: &mut Desk, conn: &mut Conn, id: ConnId, op: i32, r: &mut Reader<'_
             conn.out.buffer(path.as_deref().map(str::as_bytes));
         }
         opcode::MULTI_READ => multi_read(desk, conn, r)?,
+        opcode::ADD_WATCH => {
+            // Neither a legal path, nor a znode, nor READ is asked for: events ask, each for its own znode.
+            let ask = AddWatch::decode(r).map_err(|_| Code::MarshallingError)?;
+            let kind = match ask.mode {
+                WatchMode::Persistent => Kind::Persistent,
+                WatchMode::Recursive => Kind::Recursive,
+            };
+            desk.watches.add(WatcherId(id.slot), &ask.path, kind);
+            // The body is an ErrorResponse that says the same as the header.
+            conn.out.int(Code::Ok.as_wire());
+        }
+        opcode::CHECK_WATCHES => {
+            let ask = WatchesOf::decode(r).map_err(|_| Code::MarshallingError)?;
+            if !desk.watches.contains(WatcherId(id.slot), &ask.path, kinds(ask.kind)) {
+                return Err(Code::NoWatcher);
+            }
+        }
+        opcode::REMOVE_WATCHES => {
+            let ask = WatchesOf::decode(r).map_err(|_| Code::MarshallingError)?;
+            if !desk.watches.remove(WatcherId(id.slot), &ask.path, kinds(ask.kind)) {
+                return Err(Code::NoWatcher);
+            }
+        }
         _ => unreachable!("only reads are served here"),
     }
     Ok(())
@@ -146,6 +169,16 @@ fn find<'a>(desk: &'a Desk, path: &str) -> Result<&'a Record, Code> {
 
 fn permit(desk: &Desk, conn: &Conn, node: &Record, wanted: i32) -> Result<(), Code> {
     if node.is_open() || auth::permits(node.acl(), wanted, &conn.who, &desk.auth) { Ok(()) } else { Err(Code::NoAuth) }
+}
+
+fn kinds(of: WatchType) -> Kinds {
+    match of {
+        WatchType::Children => Kind::Child.into(),
+        WatchType::Data => Kind::Data.into(),
+        WatchType::Any => Kinds::ANY,
+        WatchType::Persistent => Kind::Persistent.into(),
+        WatchType::Recursive => Kind::Recursive.into(),
+    }
 }
 
 fn watch(desk: &mut Desk, id: ConnId, ask: &PathWatch<'_>, kind: Kind) {
@@ -225,5 +258,12 @@ fn set_watches(desk: &mut Desk, conn: &mut Conn, id: ConnId, request: &SetWatche
     }
     for path in request.child.iter().map(|path| rooted(path)) {
         take_up(path, Kind::Child, rewatch::child(seen, view.get(path).map(Record::pzxid)));
+    }
+    // Those that stay are left again, and what they missed is not told: ZooKeeper tells nothing either.
+    for path in &request.persistent {
+        watches.add(WatcherId(id.slot), path, Kind::Persistent);
+    }
+    for path in &request.recursive {
+        watches.add(WatcherId(id.slot), path, Kind::Recursive);
     }
 }

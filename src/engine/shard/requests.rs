@@ -42,7 +42,11 @@ const fn kind(op: i32) -> Kind {
         | opcode::GET_ACL
         | opcode::SYNC
         | opcode::MULTI_READ
-        | opcode::SET_WATCHES => Kind::Read,
+        | opcode::SET_WATCHES
+        | opcode::SET_WATCHES2
+        | opcode::ADD_WATCH
+        | opcode::CHECK_WATCHES
+        | opcode::REMOVE_WATCHES => Kind::Read,
         opcode::CREATE
         | opcode::CREATE2
         | opcode::CREATE_CONTAINER
@@ -56,13 +60,7 @@ const fn kind(op: i32) -> Kind {
         opcode::PING => Kind::Ping,
         opcode::AUTH => Kind::Auth,
         opcode::SASL => Kind::Sasl,
-        opcode::CHECK_WATCHES
-        | opcode::REMOVE_WATCHES
-        | opcode::GET_EPHEMERALS
-        | opcode::GET_ALL_CHILDREN_NUMBER
-        | opcode::SET_WATCHES2
-        | opcode::ADD_WATCH
-        | opcode::WHO_AM_I => Kind::Later,
+        opcode::GET_EPHEMERALS | opcode::GET_ALL_CHILDREN_NUMBER | opcode::WHO_AM_I => Kind::Later,
         _ => Kind::Unknown,
     }
 }
