@@ -291,8 +291,10 @@ impl Oracle {
     pub fn became(&mut self, who: usize, process: &Process, role: Role) -> Verdict {
         let Role::Leading { epoch } = role else { return Ok(()) };
         self.leads(who, epoch)?;
-        if process.state.count < self.count() {
-            let (has, of) = (process.state.count, self.count());
+        // One that was paused as a quorum acknowledged it may wake when later epochs have long gone on: what they did is not due.
+        let due = self.committed.partition_point(|mark| mark.zxid.epoch() < epoch) as u64;
+        if process.state.count < due {
+            let (has, of) = (process.state.count, due);
             return wrong("I6", format!("server {} leads epoch {epoch} and has delivered {has} of {of} transactions", who + 1));
         }
         self.established = self.established.max(epoch);
