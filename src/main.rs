@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use ringkeeper::bench::command::Bench;
 use ringkeeper::cli::image::Image;
 use ringkeeper::cli::log::Log;
+use ringkeeper::cli::recover::Recover;
 use ringkeeper::cli::serve::Serve;
 use ringkeeper::cli::sim::Sim;
 use ringkeeper::migrate::command::Migrate;
@@ -32,7 +33,7 @@ disk.\n\nIt reads the zoo.cfg you have. To try it:\n\n  ringkeeper serve        
 ringkeeper serve --help       everything that can be set\n  ringkeeper bench run          how long do \
 clients wait for it?\n  ringkeeper log --help         read a server's log\n  ringkeeper image --help       read its \
 images\n  ringkeeper migrate --help     \
-move here from a ZooKeeper server, or back\n\nExit codes: 0 stopped when told to, 1 could not start or had to stop, 2 wrong usage."
+move here from a ZooKeeper server, or back\n  ringkeeper recover --help     an ensemble has lost its majority for good\n\nExit codes: 0 stopped when told to, 1 could not start or had to stop, 2 wrong usage."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -46,6 +47,7 @@ enum Command {
     Log(Log),
     Image(Image),
     Migrate(Migrate),
+    Recover(Recover),
     Sim(Sim),
 }
 
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Log(command) => command.run(),
         Command::Image(command) => command.run(),
         Command::Migrate(command) => command.run(),
+        Command::Recover(command) => command.run(),
         Command::Sim(command) => command.run(),
     }
 }
@@ -116,6 +119,8 @@ mod tests {
             ("ringkeeper image", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
             ("ringkeeper image compare a", ErrorKind::MissingRequiredArgument),
             ("ringkeeper image top d 0", ErrorKind::ValueValidation),
+            ("ringkeeper recover zoo.cfg --beyond-epoch x", ErrorKind::ValueValidation),
+            ("ringkeeper recover", ErrorKind::MissingRequiredArgument),
             ("ringkeeper sim --seed x", ErrorKind::ValueValidation),
             ("ringkeeper sim --seeds 5..3", ErrorKind::ValueValidation),
             ("ringkeeper sim --seed 1 --seeds 1..2", ErrorKind::ArgumentConflict),

@@ -7,6 +7,7 @@ pub mod log;
 mod logging;
 mod outcome;
 mod progress;
+pub mod recover;
 pub mod serve;
 pub mod sim;
 mod utc;

@@ -101,7 +101,7 @@ pub struct Serve {
     log_level: Option<String>,
 }
 
-fn property(text: &str) -> Result<(String, String), String> {
+pub(super) fn property(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').unwrap_or((text, ""));
     match key.trim() {
         "" => Err("expected KEY=VALUE".to_owned()),

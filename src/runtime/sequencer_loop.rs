@@ -20,7 +20,7 @@ use super::member::{Member, MemberSetup};
 use super::mesh::SequencerPort;
 use super::preparer::Preparer;
 use crate::engine::message::Inward;
-use crate::engine::sequencer::{Ahead, Sequencer};
+use crate::engine::sequencer::{Ahead, Room, Sequencer};
 use crate::ground::time::Now;
 use crate::storage::selection::Begin;
 
@@ -140,6 +140,11 @@ pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
                         this.engine.roll(next);
                     }
                     Ok(None) => break,
+                    // It was told when it failed. What is left waits until there is room; the others do without this server.
+                    Err(error) if this.member.is_some() => {
+                        tracing::debug!("{error}");
+                        break;
+                    }
                     Err(error) => fatal(&format!("the log cannot grow: {error}: stopping, acknowledged data is intact")),
                 }
             }
@@ -206,7 +211,17 @@ impl Loop {
         if ahead != Ahead::Ready && self.engine.is_nearly_full() {
             self.preparer.hurry();
         }
-        let declines = self.engine.declines();
+        match self.engine.heed_room(self.clock.now()) {
+            None => {}
+            Some(Room::Gone) => tracing::error!(
+                "the log cannot grow and is full but for what is under way: this server makes way for the others of its ensemble and serves \
+                 nobody from zxid {} on; make room in {}, and it comes back without a restart",
+                self.engine.log_position().last,
+                self.dir.display()
+            ),
+            Some(Room::Back) => tracing::warn!("the log has room again: this server seeks a leader"),
+        }
+        let declines = self.engine.declines_alone();
         if declines != std::mem::replace(&mut self.is_declining, declines) {
             if !declines {
                 tracing::warn!("the log has room again: writes are taken");

@@ -1,5 +1,7 @@
 //! Recover: the log read back at boot, its plan carried out, the server's state restored from it.
 
+pub mod loss;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::Path;

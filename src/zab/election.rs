@@ -112,6 +112,12 @@ impl Election {
         self.reopen();
     }
 
+    /// It is a candidate again.
+    pub fn come_back(&mut self) {
+        self.is_leaving = false;
+        self.reopen();
+    }
+
     fn second(&self, from: ServerId, heard: &Notification, out: &mut Vec<Out>) {
         let is_fit = |vote: &Vote| vote.leader != self.me && self.quorum.has(vote.leader);
         if heard.standing == Standing::Looking

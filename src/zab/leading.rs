@@ -890,6 +890,10 @@ mod tests {
         l.out.clear();
         l.time(20_000);
         assert!(l.out.is_empty(), "it votes no more: {:?}", l.out);
+        assert!(l.peer.has_gone() && !l.peer.is_only_voter());
+        l.step(In::Return);
+        let candidate = |out: &Out| matches!(out, Out::Notify { notification, .. } if notification.standing == Standing::Looking);
+        assert!(l.out.iter().any(candidate) && !l.peer.has_gone(), "it seeks a leader again: {:?}", l.out);
 
         let mut l = Leader::established();
         l.peer.set_limits(1000, 2);

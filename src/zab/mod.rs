@@ -9,7 +9,7 @@
 //! - A link is a connection of the quorum port with a number of its own, never used again. What comes from a link that was given up
 //!   ([`Out::HangUp`]) or has broken ([`In::LinkDown`]) is not handed in any more.
 //! - [`In::Time`] comes at [`Peer::deadline`], or as soon after it as can be.
-//! - After [`In::Leave`] nothing is proposed any more.
+//! - After [`In::Leave`] nothing is proposed any more, up to [`In::Return`].
 //!
 //! A zxid whose counter is 0 names no transaction: foreign leaders and learners use it as a mark ("synchronised in this epoch"). It stands
 //! in no record. Only a foreign leader's state may stand at one; until there are transactions after it, it is the end of the log, and the
@@ -174,8 +174,11 @@ pub enum In {
     },
     /// Sessions that clients were heard in since the last time, and their time-outs in ms: for the leader's next ping.
     Touched(Vec<(SessionId, i32)>),
-    /// The server is to stop: a leader makes way for another in good order; whoever it is, it ends up [`Role::Looking`] and stays there.
+    /// The server is to stop, or cannot log: a leader makes way for another in good order; whoever it is, it ends up [`Role::Looking`] and stays
+    /// there, but for [`In::Return`].
     Leave,
+    /// What the server left for is over: it seeks a leader again. Only once [`Peer::has_gone`].
+    Return,
 }
 
 /// Something to be made durable.

@@ -167,6 +167,18 @@ impl Peer {
         self.is_leaving && !self.wants_heir && self.role == Role::Looking
     }
 
+    /// It was told to leave, and has.
+    #[must_use]
+    pub fn has_gone(&self) -> bool {
+        self.is_leaving && matches!(self.stand, Stand::Looking)
+    }
+
+    /// Nobody else has a vote.
+    #[must_use]
+    pub fn is_only_voter(&self) -> bool {
+        self.voters() == 1 && self.books.quorum.has(self.books.me)
+    }
+
     /// How many servers have a vote.
     #[must_use]
     pub const fn voters(&self) -> usize {
@@ -274,6 +286,7 @@ impl Peer {
             }
             (In::Touched(sessions), Stand::Following(following)) => following.touched(sessions),
             (In::Leave, _) => return self.leave(now, out),
+            (In::Return, _) => self.come_back(),
             // What was asked for by a role that has ended.
             (
                 In::Unreachable { .. }
@@ -367,13 +380,19 @@ impl Peer {
                 self.wants_heir = true;
                 leading.leave(now);
             }
-            Stand::Leading(_) | Stand::Following(_) => return Err("the server stops"),
+            Stand::Leading(_) | Stand::Following(_) => return Err("this server makes way"),
             Stand::Looking => {
                 self.election.leave();
-                self.unpark("the server stops", out);
+                self.unpark("this server makes way", out);
             }
         }
         Ok(())
+    }
+
+    fn come_back(&mut self) {
+        assert!(self.has_gone(), "only who has left comes back");
+        (self.is_leaving, self.wants_heir, self.has_begun) = (false, false, false);
+        self.election.come_back();
     }
 
     fn unpark(&mut self, why: Why, out: &mut Vec<Out>) {

@@ -5,13 +5,15 @@
 mod harness;
 mod world;
 
+use std::cell::Cell;
 use std::fs;
 use std::time::{Duration, Instant};
 
 use ringkeeper::client::ask::CreateMode;
+use ringkeeper::proto::code::Code;
 use rustix::process::Signal;
 
-use self::harness::eventually;
+use self::harness::{eventually, namespace};
 use self::world::{Ensemble, Role};
 
 /// Every server has what is said here, once it has caught up with its leader.
@@ -201,6 +203,132 @@ fn ephemerals_go_with_the_session_wherever_it_was() {
     });
     assert!(names(&mut client).contains(&"stays".to_owned()));
     kept.close().unwrap();
+    ensemble.stop();
+}
+
+#[test]
+fn what_is_lost_for_good_is_accepted_and_the_survivors_data_are_there() {
+    let mut ensemble = Ensemble::start(3, 0);
+    ensemble.await_leader();
+    let mut client = ensemble.client(1);
+    client.create("/kept", b"here", CreateMode::Persistent).unwrap();
+    drop(client);
+    let (code, said) = ensemble.recover(2, &["--accept-loss"]);
+    assert!(code == Some(1) && said.contains("another server works on"), "{said}");
+    ensemble.kill(2);
+    ensemble.kill(3);
+    let (code, said) = ensemble.recover(2, &["--accept-loss"]);
+    assert!(code == Some(1) && said.contains("server 2 has its vote"), "{said}");
+    ensemble.wipe(2);
+    ensemble.wipe(3);
+    let (code, said) = ensemble.recover(2, &["--accept-loss"]);
+    assert!(code == Some(1) && said.contains("no server has ever worked on"), "{said}");
+    assert!(!ensemble.data(2).join("log").exists());
+    for k in [2, 3] {
+        ensemble.launch(k);
+        eventually("word that the ensemble is not new", || (ensemble.has_said(k, "is not new") > 0).then_some(()));
+    }
+    assert_eq!(ensemble.role(1), Role::Looking, "one of three is no majority");
+    ensemble.end(2);
+    let (code, said) = ensemble.recover(2, &[]);
+    assert!(code == Some(0) && said.contains("not one transaction") && said.contains("nothing was changed"), "{said}");
+    assert!(ensemble.data(2).join("log/impaired").exists());
+    let (code, said) = ensemble.recover(2, &["--accept-loss", "--beyond-epoch", "7"]);
+    assert!(
+        code == Some(0) && said.contains("epoch 1007 accepted") && said.contains("has its vote from its next start on"),
+        "{said}"
+    );
+    let (code, said) = ensemble.recover(2, &["--accept-loss"]);
+    assert!(code == Some(1) && said.contains("server 2 has its vote"), "{said}");
+    ensemble.launch(2);
+    ensemble.await_role(1, |role| matches!(role, Role::Leading { .. }));
+    ensemble.await_role(2, |role| matches!(role, Role::Following { leader: 1, .. }));
+    assert_eq!(ensemble.role(1).epoch(), 1008, "no epoch that anybody may have had is had again");
+    ensemble.kill(3);
+    has_everywhere(&ensemble, &["/kept".to_owned()]);
+    let mut client = ensemble.client(2);
+    client.create("/after", b"", CreateMode::Persistent).unwrap();
+    assert_eq!(client.get("/kept", false).unwrap().0, b"here");
+    ensemble.stop();
+}
+
+#[test]
+fn impaired_servers_with_data_get_their_votes_and_keep_what_they_have() {
+    let mut ensemble = Ensemble::start(3, 0);
+    ensemble.await_leader();
+    let mut client = ensemble.client(1);
+    client.create("/kept", b"here", CreateMode::Persistent).unwrap();
+    client.close().unwrap();
+    has_everywhere(&ensemble, &["/kept".to_owned()]);
+    for k in 1..=3 {
+        ensemble.end(k);
+    }
+    ensemble.wipe(3);
+    for k in [1, 2] {
+        fs::write(ensemble.data(k).join("log/impaired"), b"").unwrap();
+        let (code, said) = ensemble.recover(k, &[]);
+        assert!(code == Some(0) && said.contains("known to be committed") && said.contains("what may be lost"), "{said}");
+        let (code, said) = ensemble.recover(k, &["--accept-loss"]);
+        assert!(code == Some(0) && said.contains("with what is there up to zxid 0x1"), "{said}");
+        ensemble.launch(k);
+    }
+    ensemble.await_leader();
+    has_everywhere(&ensemble, &["/kept".to_owned()]);
+    ensemble.stop();
+}
+
+/// Writes 64 KiB at a time, somewhere in the ensemble, until something is so; every path that was acknowledged.
+fn write_until(ensemble: &Ensemble, prefix: &str, is_so: impl Fn() -> bool) -> Vec<String> {
+    let (mut acknowledged, mut client) = (Vec::new(), None);
+    let data = vec![b'f'; 64 << 10];
+    while !is_so() {
+        assert!(acknowledged.len() < 1200, "{} MiB were written", acknowledged.len() / 16);
+        let path = format!("{prefix}{:06}", acknowledged.len());
+        let live = client.get_or_insert_with(|| ensemble.client(1 + acknowledged.len() % 2));
+        match live.create(&path, &data, CreateMode::Persistent) {
+            Ok(_) => acknowledged.push(path),
+            Err(error) if error.refusal().is_some_and(|refusal| refusal.is(Code::NodeExists)) => acknowledged.push(path),
+            Err(error) if error.refusal().is_some() => panic!("{path}: {error}"),
+            Err(_) => client = None,
+        }
+    }
+    acknowledged
+}
+
+#[test]
+fn a_server_whose_disk_is_full_makes_way_and_comes_back_when_there_is_room() {
+    let mut ensemble = Ensemble::plan(3, 0);
+    let Some(unshare) = namespace(ensemble.directory()) else { return };
+    ensemble.launch(1);
+    ensemble.launch(2);
+    ensemble.launch_on_a_small_disk(3, &unshare);
+    let leader = ensemble.await_leader();
+    let mut paths = Vec::new();
+    for round in 1..=2 {
+        let led = matches!(ensemble.role(3), Role::Leading { .. });
+        assert_eq!(led, round == 1 && leader == 3);
+        let told = |what: &str| ensemble.has_said(3, what);
+        paths.extend(write_until(&ensemble, &format!("/of-{round}-"), || told("makes way for the others") == round));
+        ensemble.await_role(3, |role| role == Role::Looking);
+        for k in [1, 2] {
+            ensemble.await_role(k, |role| matches!(role, Role::Leading { .. } | Role::Following { leader: 1 | 2, .. }));
+        }
+        // The others go on, and it stays where it is, and up.
+        let written = Cell::new(0);
+        let is_enough = || written.replace(written.get() + 1) == 20;
+        paths.extend(write_until(&ensemble, &format!("/without-{round}-"), is_enough));
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(ensemble.role(3), Role::Looking);
+        assert_eq!(ensemble.word(3, "ruok"), "imok");
+        fs::remove_file(ensemble.other_file(3)).unwrap();
+        ensemble.await_role(3, |role| matches!(role, Role::Following { .. }));
+        assert_eq!(ensemble.has_said(3, "has room again"), round);
+        assert_eq!(ensemble.has_said(3, "makes way for the others"), round);
+        has_everywhere(&ensemble, &paths);
+        // As much as there is room for.
+        let mut other = fs::File::create(ensemble.other_file(3)).unwrap();
+        while std::io::Write::write_all(&mut other, &[0; 1 << 20]).is_ok() {}
+    }
     ensemble.stop();
 }
 

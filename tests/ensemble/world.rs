@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use ringkeeper::client::blocking::Client;
 use ringkeeper::client::session::Credentials;
@@ -82,6 +83,10 @@ impl Ensemble {
         this
     }
 
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     fn home(&self, k: usize) -> PathBuf {
         self.directory.path().join(k.to_string())
     }
@@ -102,6 +107,37 @@ impl Ensemble {
     pub fn launch(&mut self, k: usize) {
         let server = self.setup(k).start();
         assert!(self.servers.insert(k, server).is_none(), "server {k} runs already");
+    }
+
+    /// With a small file system of its own for its data, where another file takes most of the room. `unshare` are the words that give it one.
+    pub fn launch_on_a_small_disk(&mut self, k: usize, unshare: &[String]) {
+        let data = self.data(k).display().to_string();
+        let script = format!(
+            "mount -t tmpfs -o size=104m tmpfs '{data}' && echo {k} >'{data}/myid' &&
+             dd if=/dev/zero of='{data}/other' bs=1M count=60 status=none || exit 99
+             exec \"$@\""
+        );
+        let words: Vec<&str> = unshare.iter().map(String::as_str).chain(["sh", "-c", &script, "sh"]).collect();
+        let server = self.setup(k).wrapped(&words).start();
+        assert!(self.servers.insert(k, server).is_none(), "server {k} runs already");
+    }
+
+    /// The other file of such a disk.
+    pub fn other_file(&self, k: usize) -> PathBuf {
+        format!("/proc/{}/root{}/other", self.servers[&k].id(), self.data(k).display()).into()
+    }
+
+    /// How often it has said this.
+    pub fn has_said(&self, k: usize, what: &str) -> usize {
+        self.servers[&k].lines().iter().filter(|line| line.contains(what)).count()
+    }
+
+    /// `ringkeeper recover` for this server: its exit code, and what it says.
+    pub fn recover(&self, k: usize, args: &[&str]) -> (Option<i32>, String) {
+        let config = self.home(k).join("zoo.cfg");
+        let done = Command::new(env!("CARGO_BIN_EXE_ringkeeper")).arg("recover").arg(config).args(args).output().unwrap();
+        let said = [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        (done.status.code(), said.concat())
     }
 
     /// Those that run, ascending.

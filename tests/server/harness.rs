@@ -23,6 +23,27 @@ pub fn directory() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
+/// The words that give a command its own mounts, where this user may make some. Where not, this is said: neither root nor user
+/// namespaces, or a kernel whose file systems in memory refuse O_DIRECT. The limit of file sizes is then all that fails a write.
+pub fn namespace(directory: &Path) -> Option<Vec<String>> {
+    let mount = directory.join("try");
+    std::fs::create_dir(&mount).unwrap();
+    let probe = format!(
+        "mount -t tmpfs -o size=1m tmpfs '{0}' && dd if=/dev/zero of='{0}/x' bs=4096 count=1 oflag=direct",
+        mount.display()
+    );
+    let found = [&["unshare", "-m"][..], &["unshare", "-rm"]]
+        .into_iter()
+        .find(|words| {
+            Command::new(words[0]).args(&words[1..]).args(["sh", "-c", &probe]).output().is_ok_and(|out| out.status.success())
+        })
+        .map(|words| words.iter().map(|word| (*word).to_owned()).collect());
+    if found.is_none() {
+        println!("no file system can be mounted here by this user: a full disk is not tried");
+    }
+    found
+}
+
 /// How a server is to be started.
 #[derive(Clone)]
 pub struct Setup {

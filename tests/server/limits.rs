@@ -1,14 +1,13 @@
 //! Limits: files that may not grow and disks that are full. The server ends with one line, and what it acknowledged is there.
 
 use std::path::Path;
-use std::process::Command;
 
 use ringkeeper::client::ask::{Ask, CreateMode};
 use ringkeeper::client::blocking::{Client, ClientError};
 use ringkeeper::proto::acl::Acl;
 use ringkeeper::proto::code::Code;
 
-use super::harness::{Server, Setup, both, directory, eventually};
+use super::harness::{Server, Setup, both, directory, eventually, namespace};
 
 both!(
     a_log_that_cannot_be_written_ends_the_server,
@@ -167,25 +166,4 @@ fn room_that_is_made_in_time_saves_the_server(shards: &[&str]) {
     server.check();
     assert_eq!(server.lines().iter().filter(|line| line.contains("ERROR")).count(), 1, "it is told once");
     server.stop();
-}
-
-/// The words that give a command its own mounts, where this user may make some. Where not, this is said: neither root nor user
-/// namespaces, or a kernel whose file systems in memory refuse O_DIRECT. The limit of file sizes is then all that fails a write.
-fn namespace(directory: &Path) -> Option<Vec<String>> {
-    let mount = directory.join("try");
-    std::fs::create_dir(&mount).unwrap();
-    let probe = format!(
-        "mount -t tmpfs -o size=1m tmpfs '{0}' && dd if=/dev/zero of='{0}/x' bs=4096 count=1 oflag=direct",
-        mount.display()
-    );
-    let found = [&["unshare", "-m"][..], &["unshare", "-rm"]]
-        .into_iter()
-        .find(|words| {
-            Command::new(words[0]).args(&words[1..]).args(["sh", "-c", &probe]).output().is_ok_and(|out| out.status.success())
-        })
-        .map(|words| words.iter().map(|word| (*word).to_owned()).collect());
-    if found.is_none() {
-        println!("no file system can be mounted here by this user: a full disk is not tried");
-    }
-    found
 }

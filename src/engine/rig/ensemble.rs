@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::ask::{self, Frame};
 use super::{C, Rig, Setup};
-use crate::engine::sequencer::Done;
+use crate::engine::sequencer::{Ahead, Done, Room};
 use crate::ground::ids::{ServerId, SessionId, Zxid};
 use crate::proto::opcode::{CHECK, CLOSE_SESSION, CREATE, CREATE2, DELETE, EXISTS, MULTI, SET_DATA, SYNC};
 use crate::proto::packet::Packet;
@@ -36,6 +36,10 @@ fn found() -> Found {
 impl Ensemble {
     /// So many servers with so many shards each; the last `observers` of them have no vote.
     fn new(count: u8, observers: u8, shards: usize) -> Self {
+        Self::of(count, observers, Setup::of(shards))
+    }
+
+    fn of(count: u8, observers: u8, setup: Setup) -> Self {
         let id = |i: u8| ServerId(i + 1);
         let voters: Vec<_> = (0..count - observers).map(id).collect();
         let members = Members {
@@ -45,7 +49,7 @@ impl Ensemble {
             version: 0,
         };
         let make = |i: u8| {
-            let setup = Setup { is_member: true, server: i + 1, ..Setup::of(shards) };
+            let setup = Setup { is_member: true, server: i + 1, ..setup.clone() };
             let mut rig = Rig::with(setup.clone());
             let standalone = std::mem::replace(&mut rig.sequencer, Rig::with(setup).sequencer);
             rig.sequencer = standalone.join(id(i), members.clone(), TIMES, found(), Vec::new(), rig.now);
@@ -427,6 +431,88 @@ fn a_leader_that_leaves_hands_over() {
         let d = all.connect(new);
         assert_eq!(all.call(new, d, EXISTS, &ask::path_watch("/last", false)).err, 0);
     });
+}
+
+/// What follows the segment in use at a server, and what that leads to.
+fn room(all: &mut Ensemble, at: usize, ahead: Ahead) -> Option<Room> {
+    let rig = &mut all.rigs[at];
+    rig.sequencer.set_ahead(ahead);
+    rig.sequencer.heed_room(rig.now)
+}
+
+#[test]
+fn without_room_for_its_log_a_server_makes_way_until_there_is_some() {
+    for shards in [1, 3] {
+        for leads in [true, false] {
+            let mut all = Ensemble::of(3, 0, Setup { segment: 16 << 20, ..Setup::of(shards) });
+            let first = all.leader();
+            let full = if leads { first } else { (first + 1) % 3 };
+            let c = all.connect(full);
+            assert_eq!(room(&mut all, full, Ahead::Nothing), None, "there is room left");
+            let data = "d".repeat(900_000);
+            for i in 0..10 {
+                assert_eq!(all.call(full, c, CREATE, &ask::create(&format!("/n{i}"), &data, 0)).err, 0);
+            }
+            // Under way when it is known that there is no room: whether it is done or not, it is everywhere the same.
+            all.rigs[full].send(c, CREATE, &ask::create("/under-way", "", 0));
+            assert_eq!(room(&mut all, full, Ahead::InTheMaking), None);
+            assert_eq!(room(&mut all, full, Ahead::Nothing), Some(Room::Gone));
+            assert_eq!(room(&mut all, full, Ahead::Nothing), None, "it is told once");
+            all.advance(1000);
+            assert!(!all.rigs[full].is_open(c), "it serves nobody");
+            assert_eq!((all.rigs[full].sequencer.role(), all.serving()), (Some(Role::Looking), 2));
+            assert_eq!(all.leader() == first, !leads);
+            let other = all.leader();
+            let d = all.connect(other);
+            assert_eq!(all.call(other, d, CREATE, &ask::create("/meanwhile", "", 0)).err, 0);
+            all.advance(30_000);
+            assert_eq!(all.serving(), 2, "it does not come back by itself");
+            assert_eq!(room(&mut all, full, Ahead::Ready), Some(Room::Back));
+            assert_eq!(room(&mut all, full, Ahead::Ready), None);
+            all.advance(20_000);
+            assert_eq!(all.serving(), 3);
+            all.agree();
+            let e = all.connect(full);
+            for path in ["/n9", "/meanwhile"] {
+                assert_eq!(all.call(full, e, EXISTS, &ask::path_watch(path, false)).err, 0);
+            }
+            assert_eq!(all.call(full, e, CREATE, &ask::create("/after", "", 0)).err, 0);
+        }
+    }
+}
+
+#[test]
+fn whoever_stops_without_room_does_not_come_back() {
+    let mut all = Ensemble::of(3, 0, Setup { segment: 16 << 20, ..Setup::of(1) });
+    let full = (all.leader() + 1) % 3;
+    let c = all.connect(full);
+    let data = "d".repeat(900_000);
+    for i in 0..10 {
+        assert_eq!(all.call(full, c, CREATE, &ask::create(&format!("/n{i}"), &data, 0)).err, 0);
+    }
+    assert_eq!(room(&mut all, full, Ahead::Nothing), Some(Room::Gone));
+    let now = all.rigs[full].now;
+    all.rigs[full].sequencer.leave(now);
+    assert_eq!(room(&mut all, full, Ahead::Ready), None);
+    all.advance(20_000);
+    assert!(all.rigs[full].sequencer.has_left() && all.serving() == 2);
+}
+
+#[test]
+fn the_only_one_with_a_vote_declines_writes_and_stays() {
+    let mut all = Ensemble::of(2, 1, Setup { segment: 16 << 20, ..Setup::of(1) });
+    let c = all.connect(0);
+    let data = "d".repeat(900_000);
+    for i in 0..10 {
+        assert_eq!(all.call(0, c, CREATE, &ask::create(&format!("/n{i}"), &data, 0)).err, 0);
+    }
+    assert_eq!(room(&mut all, 0, Ahead::Nothing), None);
+    assert!(all.rigs[0].sequencer.declines_alone());
+    assert_eq!(all.call(0, c, CREATE, &ask::create("/no", "", 0)).err, -1);
+    assert_eq!(all.call(0, c, EXISTS, &ask::path_watch("/n0", false)).err, 0);
+    assert_eq!(room(&mut all, 1, Ahead::Nothing), Some(Room::Gone), "an observer leaves");
+    assert_eq!(room(&mut all, 0, Ahead::Ready), None);
+    assert_eq!(all.call(0, c, CREATE, &ask::create("/yes", "", 0)).err, 0);
 }
 
 #[test]

@@ -40,7 +40,9 @@ pub(super) struct Member {
     pub(super) peer: Peer,
     role: Role,
     /// It makes way, and takes nothing more.
-    is_leaving: bool,
+    pub(super) is_leaving: bool,
+    /// It does so because its log has no room, and comes back when there is some.
+    pub(super) is_full: bool,
     pub(super) effects: Vec<Out>,
     queue: Queue,
     /// In the log or on their way there, and not delivered; a leader's ledger has them, another's does not.
@@ -160,6 +162,7 @@ impl Sequencer {
             peer,
             role: Role::Looking,
             is_leaving: false,
+            is_full: false,
             effects: Vec::new(),
             queue: Queue::default(),
             pending: VecDeque::new(),
@@ -210,7 +213,7 @@ impl Sequencer {
         self.serve_learners(now);
     }
 
-    fn advance(&mut self, input: In, now: Now) {
+    pub(super) fn advance(&mut self, input: In, now: Now) {
         let Some(member) = &mut self.member else { return };
         let mut outs = Vec::new();
         let is_ping = |packet: &Packet| matches!(packet, Packet::Ping { .. });
@@ -510,6 +513,13 @@ impl Sequencer {
 
     /// Makes way: a leader hands over, and whoever it is serves nobody once that is done.
     pub fn leave(&mut self, now: Now) {
+        self.make_way(now);
+        if let Some(member) = &mut self.member {
+            member.is_full = false;
+        }
+    }
+
+    pub(super) fn make_way(&mut self, now: Now) {
         if self.member.as_ref().is_some_and(|member| member.leads()) && !self.builder.is_empty() {
             self.propose(now);
         }

@@ -14,6 +14,7 @@ mod multi;
 mod queue;
 mod replica;
 mod restore;
+mod room;
 
 use std::collections::VecDeque;
 use std::mem;
@@ -23,6 +24,7 @@ pub use batch::FlushKnobs;
 pub use ledger::Ledger;
 pub use member::Done;
 pub use restore::{Restore, RestoreError, Restored};
+pub use room::Room;
 
 use self::batch::Builder;
 use self::corridor::Asked;

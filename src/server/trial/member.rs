@@ -2,6 +2,7 @@
 //! papers are the real ones, and so is the recovery; who leads, and what is agreed, is the test's.
 
 mod asked;
+mod loss;
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fs::File;

@@ -11,7 +11,7 @@ mod life;
 mod member;
 mod relapse;
 pub mod scripts;
-mod world;
+pub(in crate::server) mod world;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -83,6 +83,20 @@ pub(super) fn config(root: &Path, segment_bytes: u64) -> ServerConfig {
     config
 }
 
+/// The configuration of server 2 of three, with its data below `root`.
+pub(in crate::server) fn second_of_three(root: &Path) -> ServerConfig {
+    use crate::server::config::reader::{Request, read};
+    std::fs::create_dir_all(root.join("data")).unwrap();
+    std::fs::write(root.join("data/myid"), "2\n").unwrap();
+    let mut text =
+        format!("dataDir={}\nclientPort=2181\ninitLimit=10\nsyncLimit=5\npreAllocSize=16384\n", root.join("data").display());
+    for k in 1..=3 {
+        text.push_str(&format!("server.{k}=127.0.0.1:{}:{}\n", 20_000 + k, 30_000 + k));
+    }
+    std::fs::write(root.join("zoo.cfg"), text).unwrap();
+    read(&Request { config: Some(root.join("zoo.cfg")), ..Request::default() }).unwrap().config
+}
+
 /// All of a tree in one number, in whatever order its znodes lie.
 pub(super) fn print(tree: &Tree) -> u64 {
     let mut sum = 0u64;
