@@ -222,10 +222,16 @@ pub struct LedgerCensus {
     pub ephemerals: u64,
     /// Bytes of paths and data.
     pub data_size: u64,
-    /// Sessions there are.
+    /// Sessions that every server knows.
     pub sessions: u64,
-    /// Sessions by the moment they expire, for `dump`.
+    /// Sessions that this server alone knows; none where it keeps no such.
+    pub local_sessions: Option<u64>,
+    /// Sessions that every server knows by the moment they expire, for `dump` of the server that lets them.
     pub buckets: Vec<(Millis, Vec<SessionId>)>,
+    /// The same with their time-outs, ms, for `dump` of a learner.
+    pub timeouts: Option<Vec<(SessionId, i32)>>,
+    /// Local sessions by the moment they expire, for `dump`.
+    pub local_buckets: Vec<(Millis, Vec<SessionId>)>,
     /// Ephemerals by session, for `dump`.
     pub ephemeral_paths: Vec<(SessionId, Vec<String>)>,
     /// Bytes in the log's segments so far.

@@ -78,7 +78,7 @@ pub enum Ask {
 pub enum Outward {
     /// Delivered transactions.
     Batch(Arc<Batch>),
-    /// The answer to [`Ask::Attach`]: the timeout where it succeeded.
+    /// The answer to [`Ask::Attach`], and to [`Ask::Open`] where no transaction opens the session: the timeout where it succeeded.
     Attached(ConnId, SessionId, Option<i32>),
     /// A write is not done and not logged: the log has no room.
     Declined {
@@ -93,6 +93,8 @@ pub enum Outward {
         /// What it is answered with.
         code: Code,
     },
+    /// A session that this server alone knew is over. Its connection, if it is there, ends, with an answer where that was asked for.
+    Ended(SessionId, Option<Farewell>),
     /// The session of this connection lives elsewhere now, or cannot be opened.
     HangUp(ConnId),
     /// A `sync` is done: whoever led when it was asked still did so, and all that was written before it has been delivered.
@@ -114,6 +116,17 @@ pub enum Outward {
     Count(u64, Word),
     /// All parts are in: answer the connection.
     Counted(ConnId, Word, Arc<Census>),
+}
+
+/// A client's wish to end its session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Farewell {
+    /// Who asked.
+    pub conn: ConnId,
+    /// xid, echoed.
+    pub xid: i32,
+    /// Bytes of credit that the shard gets back.
+    pub cost: u32,
 }
 
 /// Whether clients are served.

@@ -40,6 +40,8 @@ pub enum Code {
     SessionMoved = -118,
     /// The server serves reads only.
     NotReadOnly = -119,
+    /// Sessions that one server alone knows own no znodes.
+    EphemeralOnLocalSession = -120,
     /// No such watch.
     NoWatcher = -121,
     /// Dynamic reconfiguration is switched off.
@@ -48,7 +50,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::Ok,
         Self::SystemError,
         Self::RuntimeInconsistency,
@@ -67,6 +69,7 @@ impl Code {
         Self::AuthFailed,
         Self::SessionMoved,
         Self::NotReadOnly,
+        Self::EphemeralOnLocalSession,
         Self::NoWatcher,
         Self::ReconfigDisabled,
     ];

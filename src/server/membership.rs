@@ -9,7 +9,7 @@ use super::config::ensemble::Ensemble;
 use super::config::settings::ServerConfig;
 use super::recover::Joining;
 use crate::auth::AuthConfig;
-use crate::engine::sequencer::Sequencer;
+use crate::engine::sequencer::{LocalKnobs, Sequencer};
 use crate::ground::time::Now;
 use crate::runtime::clock::Clock;
 use crate::runtime::images::ImageDir;
@@ -57,6 +57,11 @@ impl Membership<'_> {
         let mut engine = engine.join(ensemble.me, ensemble.members(), ensemble.times(config.tick_time_ms), found, pending, now);
         if config.readonlymode {
             engine.serve_read_only(u64::from(config.tick_time_ms).max(READ_ONLY_AFTER_MS));
+        }
+        if config.local_sessions {
+            let upgrades = config.local_sessions_upgrading;
+            let tick_ms = u64::from(config.tick_time_ms);
+            engine.keep_local_sessions(LocalKnobs { server: ensemble.me, upgrades, tick_ms, seeds });
         }
         Ok((engine, setup))
     }

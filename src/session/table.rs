@@ -50,7 +50,7 @@ pub const fn negotiate(requested: i32, min: i32, max: i32) -> i32 {
     if raised > max { max } else { raised }
 }
 
-/// All global sessions. `H` says whose a session is; the table only keeps it.
+/// Sessions. `H` says whose a session is; the table only keeps it.
 #[derive(Debug)]
 pub struct Table<H> {
     sessions: HashTable<Session<H>>,

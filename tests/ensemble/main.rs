@@ -333,6 +333,62 @@ fn a_server_whose_disk_is_full_makes_way_and_comes_back_when_there_is_room() {
 }
 
 #[test]
+fn local_sessions_upgrade_on_their_first_ephemeral() {
+    let mut ensemble = Ensemble::start_with(3, 0, "localSessionsEnabled=true\nlocalSessionsUpgradingEnabled=true\n");
+    let leader = ensemble.await_leader();
+    let followers: Vec<_> = ensemble.up().into_iter().filter(|k| *k != leader).collect();
+    let (at, other) = (followers[0], followers[1]);
+    let counts = |ensemble: &Ensemble, k: usize| {
+        let told = ensemble.word(k, "mntr");
+        let count = |name: &str| told.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        (count("zk_local_sessions\t"), count("zk_global_sessions\t"))
+    };
+    let mut watcher = ensemble.client(other);
+    let begin = watcher.create("/begin", b"", CreateMode::Persistent).unwrap().1.czxid;
+    let mut client = ensemble.client(at);
+    client.sync("/").unwrap();
+    assert!(client.exists("/begin", false).unwrap().is_some());
+    let synced = client.last_zxid();
+    assert!(synced.0 <= begin.0 + 1, "a sync takes a transaction at most, and no session any");
+    let made = client.create("/p", b"", CreateMode::Persistent).unwrap().1.czxid;
+    assert_eq!(made.0, synced.0 + 1, "neither session is a transaction");
+    assert_eq!([leader, at, other].map(|k| counts(&ensemble, k)), [0, 1, 1].map(|local| (Some(local), Some(0))));
+    let (session, dump) = (client.session_id(), ensemble.word(at, "dump"));
+    assert!(dump.contains("Local Session Sets (1)/(1):\n") && dump.contains("Global Sessions(0):\n"), "{dump}");
+    assert!(dump.contains(&format!("\t{session}\n")), "{dump}");
+    // The session comes first, then the znode that it owns.
+    let stat = client.create("/e", b"", CreateMode::Ephemeral).unwrap().1;
+    assert_eq!((stat.czxid.0, stat.ephemeral_owner), (made.0 + 2, session.0));
+    assert_eq!(client.create("/e2", b"", CreateMode::Ephemeral).unwrap().1.czxid.0, made.0 + 3);
+    watcher.sync("/").unwrap();
+    for (k, local) in [(leader, 0), (at, 0), (other, 1)] {
+        assert_eq!(counts(&ensemble, k), (Some(local), Some(1)), "server {k}");
+        assert!(ensemble.word(k, "dump").contains(&format!("{session}:\n\t/e\n")));
+    }
+    assert!(ensemble.word(other, "dump").contains(&format!("Global Sessions(1):\n{session}\t30000ms\n")));
+    // Everybody knows it, so it may move; its ephemerals go when it is closed.
+    let mut moved = ensemble.attach(leader, client.abandon());
+    assert!(moved.exists("/e", false).unwrap().is_some());
+    moved.close().unwrap();
+    watcher.sync("/").unwrap();
+    assert!(watcher.exists("/e", false).unwrap().is_none() && watcher.exists("/p", false).unwrap().is_some());
+    // Or when it is not heard of any more.
+    let mut silent = ensemble.client_of(at, 4000);
+    silent.create("/expires", b"", CreateMode::Ephemeral).unwrap();
+    let _ = silent.abandon();
+    eventually("the end of the session that nobody hears of", || {
+        watcher.sync("/").unwrap();
+        watcher.exists("/expires", false).unwrap().is_none().then_some(())
+    });
+    // One that owns nothing is known where it was opened, and there alone.
+    let local = ensemble.client(at).abandon();
+    assert!(ensemble.refuses(leader, local));
+    ensemble.attach(at, local).close().unwrap();
+    assert!(ensemble.refuses(at, local));
+    ensemble.stop();
+}
+
+#[test]
 fn what_cannot_be_an_ensemble_is_refused_in_one_line() {
     let ensemble = Ensemble::plan(3, 0);
     let line = {

@@ -57,6 +57,11 @@ pub struct Ensemble {
 impl Ensemble {
     /// Directories and configurations of so many servers that vote and so many that observe.
     pub fn plan(voters: usize, observers: usize) -> Self {
+        Self::plan_with(voters, observers, "")
+    }
+
+    /// With these lines in every configuration.
+    fn plan_with(voters: usize, observers: usize, lines: &str) -> Self {
         let all = voters + observers;
         // Held together, so that no two are one.
         let held: Vec<_> = (0..2 * all).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
@@ -67,6 +72,7 @@ impl Ensemble {
             fs::write(this.data(k).join("myid"), format!("{k}\n")).unwrap();
             let mut text = format!("dataDir={}\n", this.data(k).display());
             text.push_str("tickTime=300\ninitLimit=30\nsyncLimit=10\nmaxSessionTimeout=60000\npreAllocSize=16384\n4lw.commands.whitelist=*\n");
+            text.push_str(lines);
             for j in 1..=all {
                 let role = if j > voters { "observer" } else { "participant" };
                 text.push_str(&format!("server.{j}=127.0.0.1:{}:{}:{role}\n", this.ports[2 * j - 2], this.election_port(j)));
@@ -78,7 +84,12 @@ impl Ensemble {
 
     /// The same, and all of them started.
     pub fn start(voters: usize, observers: usize) -> Self {
-        let mut this = Self::plan(voters, observers);
+        Self::start_with(voters, observers, "")
+    }
+
+    /// With these lines in every configuration.
+    pub fn start_with(voters: usize, observers: usize, lines: &str) -> Self {
+        let mut this = Self::plan_with(voters, observers, lines);
         (1..=voters + observers).for_each(|k| this.launch(k));
         this
     }
@@ -215,6 +226,11 @@ impl Ensemble {
 
     pub fn attach(&self, k: usize, credentials: Credentials) -> Client {
         Client::attach(self.servers[&k].address, credentials, PATIENCE).unwrap()
+    }
+
+    /// Whether a session is over for this server.
+    pub fn refuses(&self, k: usize, credentials: Credentials) -> bool {
+        Client::attach(self.servers[&k].address, credentials, PATIENCE).is_err()
     }
 
     /// A four-letter word's answer.

@@ -1,5 +1,7 @@
 //! Ensemble: several rigs whose sequencers agree over links in memory. Clients speak real bytes at each of them.
 
+mod local;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use super::ask::{self, Frame};

@@ -6,6 +6,7 @@ use super::{Home, Sequencer};
 use crate::engine::message::{Ask, Item, Outward, Train};
 use crate::ground::ids::{SessionId, ShardId, Ticket};
 use crate::ground::time::Now;
+use crate::proto::code::Code;
 use crate::proto::opcode;
 use crate::proto::packet::{Forwarded, Packet};
 use crate::proto::txn::TxnHeader;
@@ -19,6 +20,15 @@ pub(super) struct Asked {
     pub(super) xid: i32,
     pub(super) op: i32,
     pub(super) cost: u32,
+    /// What a refusal of the leader's is answered with instead of what it says.
+    pub(super) instead: Option<Code>,
+}
+
+impl Asked {
+    /// A session is asked for.
+    pub(super) const fn opening(ticket: Ticket) -> Self {
+        Self { ticket, xid: 0, op: opcode::CREATE_SESSION, cost: 0, instead: None }
+    }
 }
 
 /// A `sync` under way to the leader.
@@ -61,6 +71,11 @@ impl Corridor {
         self.early.remove(&session);
     }
 
+    /// Whether something that the session has asked on this connection is under way.
+    pub(super) fn is_awaited(&self, session: SessionId, ticket: Ticket) -> bool {
+        self.waiting.contains_key(&session) || self.syncs.iter().any(|sync| sync.ticket == ticket)
+    }
+
     /// Takes the sessions heard of.
     pub(super) fn take_touched(&mut self) -> Vec<(SessionId, i32)> {
         std::mem::take(&mut self.touched).into_iter().collect()
@@ -70,9 +85,15 @@ impl Corridor {
     pub(super) fn clear(&mut self) -> (Vec<Asked>, BTreeSet<SessionId>) {
         let mut all: Vec<Asked> = std::mem::take(&mut self.waiting).into_values().flatten().collect();
         let returning = std::mem::take(&mut self.returning).into_values().flatten();
-        all.extend(returning.map(|(ticket, _)| Asked { ticket, xid: 0, op: opcode::CREATE_SESSION, cost: 0 }));
+        all.extend(returning.map(|(ticket, _)| Asked::opening(ticket)));
         let syncs = self.syncs.drain(..);
-        all.extend(syncs.map(|sync| Asked { ticket: sync.ticket, xid: sync.xid, op: opcode::SYNC, cost: sync.cost }));
+        all.extend(syncs.map(|sync| Asked {
+            ticket: sync.ticket,
+            xid: sync.xid,
+            op: opcode::SYNC,
+            cost: sync.cost,
+            instead: None,
+        }));
         self.touched.clear();
         (all, std::mem::take(&mut self.early))
     }
@@ -80,7 +101,7 @@ impl Corridor {
 
 impl Sequencer {
     /// A request of one of this learner's clients goes to the leader.
-    pub(super) fn send_on(&mut self, from: ShardId, train: &Train, item: &Item) {
+    pub(super) fn send_on(&mut self, from: ShardId, train: &Train, item: &Item, now: Now) {
         let ticket = Ticket { shard: from, conn: item.conn };
         let serves = self.member.as_ref().is_some_and(|member| member.serves());
         match &item.ask {
@@ -91,23 +112,24 @@ impl Sequencer {
             Ask::Open { timeout_ms } if serves => {
                 let session = self.unused_id();
                 let body = timeout_ms.to_be_bytes();
-                self.ask_leader(Asked { ticket, xid: 0, op: opcode::CREATE_SESSION, cost: 0 }, session, &body, Vec::new());
+                self.ask_leader(Asked::opening(ticket), session, &body, Vec::new());
             }
             Ask::Attach { session, password_ok, timeout_ms } if serves => {
                 self.come_back(ticket, *session, *password_ok, *timeout_ms);
             }
             Ask::Open { .. } | Ask::Attach { .. } => {
-                self.turn_away(Asked { ticket, xid: 0, op: opcode::CREATE_SESSION, cost: 0 });
+                self.turn_away(Asked::opening(ticket));
             }
             Ask::Write { session, xid, op, body, who } => {
                 let body = &train.arena[body.clone()];
                 let cost = u32::try_from(body.len()).expect("a frame is bounded");
-                let asked = Asked { ticket, xid: *xid, op: *op, cost };
+                let mut asked = Asked { ticket, xid: *xid, op: *op, cost, instead: None };
                 if !serves || self.standing_of(*session, Home::Here(ticket)).is_err() {
                     // Whether the session is over or lives elsewhere: this connection is not its any more.
                     self.turn_away(asked);
                     return;
                 }
+                asked.instead = self.upgrade_at_learner(*session, *op, body, Home::Here(ticket), now);
                 self.touched_here(*session);
                 let who = who.iter().map(|identity| (identity.scheme.into(), identity.id.clone())).collect();
                 let body = if *op == opcode::CLOSE_SESSION { &[] } else { body };
@@ -146,13 +168,23 @@ impl Sequencer {
     fn ask_leader(&mut self, asked: Asked, session: SessionId, body: &[u8], who: Vec<(Box<str>, Box<str>)>) {
         let member = self.member.as_mut().expect("only a member has a leader");
         let link = member.peer.leader_link().expect("a learner that serves has a link to its leader");
-        let Asked { ticket, xid, op, cost } = asked;
+        let Asked { ticket, xid, op, cost, .. } = asked;
         if op == opcode::SYNC {
             member.corridor.syncs.push_back(Syncing { ticket, xid, cost, body: body.into() });
         } else {
             member.corridor.waiting.entry(session).or_default().push_back(asked);
         }
         let request = Forwarded { session, cxid: xid, op, body: body.into(), who };
+        member.effects.push(Out::Send { link, packet: Packet::Request(request) });
+    }
+
+    /// A session that was local here is to be everybody's. Whatever it asks comes behind that.
+    pub(super) fn forward_upgrade(&mut self, session: SessionId, timeout_ms: i32) {
+        let member = self.member.as_mut().expect("only a member has local sessions");
+        let link = member.peer.leader_link().expect("a learner that serves has a link to its leader");
+        member.corridor.early.insert(session);
+        let body = timeout_ms.to_be_bytes().as_slice().into();
+        let request = Forwarded { session, cxid: 0, op: opcode::CREATE_SESSION, body, who: Vec::new() };
         member.effects.push(Out::Send { link, packet: Packet::Request(request) });
     }
 
@@ -179,6 +211,7 @@ impl Sequencer {
             Packet::Sync => {
                 let Some(Syncing { ticket, xid, cost, body }) = member.corridor.syncs.pop_front() else { return };
                 self.answers.push_back((mark, ticket.shard, Outward::Synced { conn: ticket.conn, xid, cost, body }));
+                self.say_farewells(mark);
             }
             Packet::Revalidated { session, is_valid } => {
                 let Some(returning) = member.corridor.returning.get_mut(&session) else { return };
@@ -204,10 +237,10 @@ impl Sequencer {
 
     /// A request that cannot be answered: its connection ends, and its shard has its credit back.
     pub(super) fn turn_away(&mut self, asked: Asked) {
-        let Asked { ticket, xid, op, cost } = asked;
+        let Asked { ticket, xid, op, cost, .. } = asked;
         let to = super::To::Shard(ticket.shard);
         self.outward.push((to, Outward::HangUp(ticket.conn)));
-        let code = crate::proto::code::Code::SystemError;
+        let code = Code::SystemError;
         self.outward.push((to, Outward::Declined { conn: ticket.conn, xid, op, cost, code }));
     }
 }

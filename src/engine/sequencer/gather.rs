@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Sequencer;
+use super::local::Locals;
 use crate::engine::census::{Census, LedgerCensus, ShardCensus, Word};
 use crate::ground::ids::Ticket;
 use crate::ground::time::Millis;
@@ -59,6 +60,7 @@ impl Sequencer {
             ephemerals: tree.ephemeral_count() as u64,
             data_size: tree.data_size(),
             sessions: self.sessions.len() as u64,
+            local_sessions: self.locals().map(|locals| locals.len() as u64),
             log_bytes: self.log_bytes,
             flushes: self.flushes,
             transactions: self.transactions,
@@ -68,7 +70,12 @@ impl Sequencer {
             ..LedgerCensus::default()
         };
         if word == Word::Dump {
-            census.buckets = self.sessions.buckets().into_iter().collect();
+            if self.leads() {
+                census.buckets = self.sessions.buckets().into_iter().collect();
+            } else {
+                census.timeouts = Some(self.sessions().collect());
+            }
+            census.local_buckets = self.locals().map(Locals::buckets).unwrap_or_default();
             census.ephemeral_paths = tree
                 .sessions_with_ephemerals()
                 .map(|session| (session, tree.ephemerals(session).map(str::to_owned).collect()))

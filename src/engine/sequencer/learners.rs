@@ -1,6 +1,6 @@
 //! Learners: what they ask of this leader for their clients.
 
-use super::ledger::Ledger;
+use super::ledger::{Asker, Ledger};
 use super::{Home, Sequencer};
 use crate::auth::Identities;
 use crate::engine::message::Outcome;
@@ -10,7 +10,6 @@ use crate::proto::code::Code;
 use crate::proto::jute::Reader;
 use crate::proto::opcode;
 use crate::proto::packet::{Forwarded, Packet};
-use crate::proto::txn::Txn;
 use crate::session::State;
 use crate::zab::Link;
 
@@ -55,13 +54,7 @@ impl Sequencer {
         if op == opcode::CREATE_SESSION {
             let Ok(timeout_ms) = Reader::new(body).int() else { return };
             self.sessions.open(session, timeout_ms, now.mono(), Home::Learner(link));
-            let header = self.header(session, cxid, now);
-            let txn = Txn::CreateSession { timeout_ms };
-            let ledger = &mut self.ledger;
-            self.builder.add(header, op, None, 0, now.micros, |mut header, blob, steps| {
-                ledger.session(&mut header, opcode::CREATE_SESSION, &txn, blob, steps);
-                Outcome::Opened { timeout_ms }
-            });
+            self.propose_session(session, cxid, timeout_ms, None, now);
             return;
         }
         let home = Home::Learner(link);
@@ -72,6 +65,10 @@ impl Sequencer {
         if standing.is_ok() {
             self.sessions.touch(session, now.mono());
         }
+        let owns = match self.sessions.state(session) {
+            State::Open => Ok(()),
+            State::Unknown | State::Closing => Err(Code::SessionExpired),
+        };
         let header = self.header(session, cxid, now);
         if standing.is_ok() && op == opcode::CLOSE_SESSION {
             self.close(header, None, 0, now);
@@ -80,7 +77,7 @@ impl Sequencer {
         let who = Identities::told(who.iter().map(|(scheme, id)| (&**scheme, &**id)));
         let ledger = &mut self.ledger;
         self.builder.add(header, op, None, 0, now.micros, |mut header, blob, steps| match standing {
-            Ok(()) => ledger.write(&mut header, op, body, &who, blob, steps),
+            Ok(()) => ledger.write(&mut header, op, body, Asker { who: &who, owns }, blob, steps),
             Err(code) => {
                 Ledger::refusal(&mut header, code, blob);
                 Outcome::Refused(code)

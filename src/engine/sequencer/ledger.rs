@@ -26,6 +26,15 @@ use crate::engine::message::Outcome;
 /// Paths that cannot be deleted.
 const SPECIAL: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
 
+/// Who asks for a write.
+#[derive(Clone, Copy)]
+pub(super) struct Asker<'a> {
+    /// As whom.
+    pub(super) who: &'a Identities,
+    /// Whether the session may own znodes: where not everybody knows it, the creation of an ephemeral is refused so.
+    pub(super) owns: Result<(), Code>,
+}
+
 /// The writer's tree and the rules of writing to it.
 pub struct Ledger {
     tree: Tree,
@@ -58,15 +67,15 @@ impl Ledger {
         header: &mut TxnHeader,
         op: i32,
         body: &[u8],
-        who: &Identities,
+        by: Asker<'_>,
         blob: &mut Vec<u8>,
         steps: &mut Vec<Step>,
     ) -> Outcome {
         let start = blob.len();
         let result = if op == opcode::MULTI {
-            multi::write(self, header, body, who, blob, steps)
+            multi::write(self, header, body, by, blob, steps)
         } else {
-            self.single(header, op, body, who, blob, steps)
+            self.single(header, op, body, by, blob, steps)
         };
         match result {
             Ok(outcome) => outcome,
@@ -83,7 +92,7 @@ impl Ledger {
         header: &mut TxnHeader,
         op: i32,
         body: &[u8],
-        who: &Identities,
+        by: Asker<'_>,
         blob: &mut Vec<u8>,
         steps: &mut Vec<Step>,
     ) -> Result<Outcome, Code> {
@@ -93,7 +102,7 @@ impl Ledger {
             return Err(if is_whole { Code::ReconfigDisabled } else { Code::MarshallingError });
         }
         let write = Write::decode(op, &mut Reader::new(body)).map_err(|_| Code::MarshallingError)?;
-        let txn = self.decide(&write, header.session, who)?;
+        let txn = self.decide(&write, header.session, by)?;
         header.kind = op;
         let start = blob.len();
         header.encode(blob);
@@ -143,9 +152,10 @@ impl Ledger {
     }
 
     /// Checks one write against the tree as it stands, and resolves it.
-    pub(super) fn decide<'a>(&self, write: &Write<'a>, session: SessionId, who: &Identities) -> Result<Txn<'a>, Code> {
+    pub(super) fn decide<'a>(&self, write: &Write<'a>, session: SessionId, by: Asker<'_>) -> Result<Txn<'a>, Code> {
+        let who = by.who;
         match write {
-            Write::Create(create) => self.create(create, session, who),
+            Write::Create(create) => self.create(create, session, by),
             Write::Delete { path, version } => {
                 if !path.contains('/') || path.contains('\0') || SPECIAL.contains(&&**path) {
                     return Err(Code::BadArguments);
@@ -184,7 +194,8 @@ impl Ledger {
         }
     }
 
-    fn create<'a>(&self, create: &Create<'a>, session: SessionId, who: &Identities) -> Result<Txn<'a>, Code> {
+    fn create<'a>(&self, create: &Create<'a>, session: SessionId, by: Asker<'_>) -> Result<Txn<'a>, Code> {
+        let who = by.who;
         let (ephemeral, sequential) = match create.flags {
             // A container flag on a plain create makes an ordinary persistent znode, as in ZooKeeper.
             0 | 4 => (false, false),
@@ -198,6 +209,9 @@ impl Ledger {
         if create.op == opcode::CREATE_TTL {
             // A mode without a time to live must not carry one; a negative one stops a real ZooKeeper for good.
             return Err(Code::BadArguments);
+        }
+        if ephemeral {
+            by.owns?;
         }
         if create.op == opcode::CREATE_CONTAINER {
             return Err(Code::Unimplemented);

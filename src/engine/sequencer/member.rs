@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 
 use super::corridor::{Asked, Corridor};
+use super::local::Locals;
 use super::queue::{Framed, Queue};
 use super::{Flight, Home, Restored, Sequencer, To};
 use crate::engine::census::{ProposalSizes, Standing};
@@ -67,6 +68,8 @@ pub(super) struct Member {
     pub(super) is_read_only: bool,
     /// Sessions of clients that read only.
     pub(super) visitors: BTreeSet<SessionId>,
+    /// Sessions that this server alone knows of, where it keeps such.
+    pub(super) locals: Option<Locals>,
     /// What cannot be gone on from.
     fault: Option<String>,
     /// What it has proposed, for admin words.
@@ -178,6 +181,7 @@ impl Sequencer {
             shut_since: now.mono(),
             is_read_only: false,
             visitors: BTreeSet::new(),
+            locals: None,
             fault: None,
             sizes: ProposalSizes::default(),
         });
@@ -348,9 +352,10 @@ impl Sequencer {
         let mut undone: Vec<Batch> = member.proposed.drain(..).collect();
         undone.push(self.builder.abandon());
         let (mut waiting, mut unknown) = member.corridor.clear();
+        waiting.extend(member.locals.as_mut().map(Locals::clear).unwrap_or_default());
         for entry in undone.iter().flat_map(|batch| &batch.entries) {
             if let Some(ticket) = entry.ticket {
-                waiting.push(Asked { ticket, xid: entry.xid, op: entry.op, cost: entry.cost });
+                waiting.push(Asked { ticket, xid: entry.xid, op: entry.op, cost: entry.cost, instead: None });
             }
             if matches!(entry.outcome, Outcome::Opened { .. }) {
                 unknown.insert(entry.session);

@@ -9,6 +9,7 @@ mod corridor;
 mod gather;
 mod learners;
 mod ledger;
+mod local;
 mod member;
 mod multi;
 mod queue;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 pub use batch::FlushKnobs;
 pub use ledger::Ledger;
+pub use local::LocalKnobs;
 pub use member::Done;
 pub use restore::{Restore, RestoreError, Restored};
 pub use room::Room;
@@ -29,6 +31,7 @@ pub use room::Room;
 use self::batch::Builder;
 use self::corridor::Asked;
 use self::gather::Gathers;
+use self::ledger::Asker;
 use self::member::Member;
 use super::census::{ArchiveCensus, Word};
 use super::message::{Ask, Batch, Inward, Item, Outcome, Outward, Train};
@@ -190,6 +193,9 @@ impl Sequencer {
             }
             Inward::Touched(sessions) => {
                 for &session in sessions.iter() {
+                    if self.touch_local(session, now) {
+                        continue;
+                    }
                     self.sessions.touch(session, now.mono());
                     if self.member.as_ref().is_some_and(|member| !member.leads()) {
                         self.touched_here(session);
@@ -214,8 +220,11 @@ impl Sequencer {
     }
 
     fn item(&mut self, from: ShardId, train: &Train, item: &Item, now: Now) {
+        if self.takes_locally(from, item, now) {
+            return;
+        }
         if self.member.as_ref().is_some_and(|member| !member.leads()) {
-            self.send_on(from, train, item);
+            self.send_on(from, train, item, now);
             return;
         }
         let ticket = Ticket { shard: from, conn: item.conn };
@@ -245,6 +254,7 @@ impl Sequencer {
                     self.answer_late();
                     return;
                 }
+                let owns = standing.and_then(|()| self.upgrade(*session, *op, body, Home::Here(ticket), now));
                 let header = self.header(*session, *xid, now);
                 if standing.is_ok() && *op == opcode::CLOSE_SESSION {
                     self.close(header, Some(ticket), cost, now);
@@ -252,7 +262,7 @@ impl Sequencer {
                 }
                 let ledger = &mut self.ledger;
                 self.builder.add(header, *op, Some(ticket), cost, now.micros, |mut header, blob, steps| match standing {
-                    Ok(()) => ledger.write(&mut header, *op, body, who, blob, steps),
+                    Ok(()) => ledger.write(&mut header, *op, body, Asker { who, owns }, blob, steps),
                     Err(code) => {
                         Ledger::refusal(&mut header, code, blob);
                         Outcome::Refused(code)
@@ -262,10 +272,25 @@ impl Sequencer {
         }
     }
 
+    /// Whether this server orders writes: it is alone, or leads.
+    fn leads(&self) -> bool {
+        self.member.as_ref().is_none_or(|member| member.leads())
+    }
+
     /// Whether the session may write from there.
     fn standing_of(&self, session: SessionId, from: Home) -> Result<(), Code> {
+        if let Some(standing) = self.locals().and_then(|locals| locals.standing_of(session, from)) {
+            return standing;
+        }
         match self.sessions.state(session) {
-            State::Unknown => Err(Code::UnknownSession),
+            State::Unknown if self.member.is_none() => Err(Code::UnknownSession),
+            // Local to the learner that speaks for it, perhaps.
+            State::Unknown
+                if matches!(from, Home::Learner(_)) && self.locals().is_some_and(|locals| locals.may_be_elsewhere(session)) =>
+            {
+                Ok(())
+            }
+            State::Unknown => Err(Code::SessionExpired),
             State::Closing => Err(Code::SessionExpired),
             State::Open if self.sessions.home(session) != Some(&from) => Err(Code::SessionMoved),
             State::Open => Ok(()),
@@ -284,7 +309,8 @@ impl Sequencer {
     fn unused_id(&mut self) -> SessionId {
         loop {
             let session = self.ids.next();
-            if self.sessions.state(session) == State::Unknown {
+            let is_local = self.locals().is_some_and(|locals| locals.standing_of(session, Home::Nowhere).is_some());
+            if self.sessions.state(session) == State::Unknown && !is_local {
                 return session;
             }
         }
@@ -300,15 +326,20 @@ impl Sequencer {
     fn open(&mut self, ticket: Ticket, timeout_ms: i32, now: Now) {
         if self.ahead == Ahead::Nothing && self.segment_left() < LOG_RESERVE_CLOSING {
             // No answer says "not now" to a client that connects; it tries another server, or again.
-            self.turn_away(Asked { ticket, xid: 0, op: opcode::CREATE_SESSION, cost: 0 });
+            self.turn_away(Asked::opening(ticket));
             return;
         }
         let session = self.unused_id();
         self.sessions.open(session, timeout_ms, now.mono(), Home::Here(ticket));
-        let header = self.header(session, 0, now);
+        self.propose_session(session, 0, timeout_ms, Some(ticket), now);
+    }
+
+    /// The transaction that tells everybody of a session.
+    fn propose_session(&mut self, session: SessionId, cxid: i32, timeout_ms: i32, ticket: Option<Ticket>, now: Now) {
+        let header = self.header(session, cxid, now);
         let txn = Txn::CreateSession { timeout_ms };
         let ledger = &mut self.ledger;
-        self.builder.add(header, opcode::CREATE_SESSION, Some(ticket), 0, now.micros, |mut header, blob, steps| {
+        self.builder.add(header, opcode::CREATE_SESSION, ticket, 0, now.micros, |mut header, blob, steps| {
             ledger.session(&mut header, opcode::CREATE_SESSION, &txn, blob, steps);
             Outcome::Opened { timeout_ms }
         });
@@ -351,8 +382,11 @@ impl Sequencer {
     /// the silence of a session may then be ours.
     pub fn tick(&mut self, now: Now, heard_up_to: Millis) {
         self.open_for_reading(now);
-        let is_leaders = self.member.as_ref().is_none_or(|member| member.leads());
-        if self.closing || !is_leaders {
+        if self.closing {
+            return;
+        }
+        self.expire_locals(heard_up_to.min(now.mono()));
+        if !self.leads() {
             return;
         }
         for session in self.sessions.expired(heard_up_to.min(now.mono())) {

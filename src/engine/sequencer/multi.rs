@@ -1,6 +1,5 @@
 //! Multi: several writes under one zxid, together or not at all.
 
-use crate::auth::Identities;
 use crate::engine::message::{Member, Outcome};
 use crate::ground::limits;
 use crate::proto::code::Code;
@@ -10,7 +9,7 @@ use crate::proto::opcode;
 use crate::proto::txn::{self, Txn, TxnHeader};
 use crate::tree::change::Step;
 
-use super::ledger::Ledger;
+use super::ledger::{Asker, Ledger};
 
 /// Decides the members one after the other, each against what those before it left, and undoes them all when one fails.
 ///
@@ -20,7 +19,7 @@ pub(super) fn write(
     ledger: &mut Ledger,
     header: &mut TxnHeader,
     body: &[u8],
-    who: &Identities,
+    by: Asker<'_>,
     blob: &mut Vec<u8>,
     steps: &mut Vec<Step>,
 ) -> Result<Outcome, Code> {
@@ -32,7 +31,7 @@ pub(super) fn write(
     header.encode(blob);
     blob.count(writes.len());
     for (op, write) in &writes {
-        let decided = if failed { Err(Code::RuntimeInconsistency) } else { ledger.decide(write, header.session, who) };
+        let decided = if failed { Err(Code::RuntimeInconsistency) } else { ledger.decide(write, header.session, by) };
         match decided {
             Ok(txn) => {
                 ledger.apply(header, &txn, steps);

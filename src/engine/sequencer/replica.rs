@@ -55,7 +55,9 @@ impl Sequencer {
                 Outcome::Opened { timeout_ms: *timeout_ms }
             }
             Txn::CloseSession { .. } => Outcome::Closed,
-            Txn::Error { err } => Outcome::Refused(Code::from_wire(*err)),
+            Txn::Error { err } => {
+                Outcome::Refused(asked.and_then(|asked| asked.instead).unwrap_or_else(|| Code::from_wire(*err)))
+            }
             Txn::Multi(members) => Outcome::Multi(parts(members)),
             _ => Outcome::Done,
         };
@@ -78,6 +80,7 @@ impl Sequencer {
             steps_end: u32::try_from(batch.steps.len()).expect("changes of a batch are bounded by its bytes"),
             outcome,
         });
+        self.say_farewells(record.zxid);
         Ok(())
     }
 }

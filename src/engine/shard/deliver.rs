@@ -135,7 +135,7 @@ impl Shard {
         self.release(id, now);
     }
 
-    /// Answers a write that was not done, when all that was asked before it has been answered.
+    /// Answers what has no transaction, a write that was not done or a farewell, when all that was asked before it has been answered.
     pub(super) fn declined(&mut self, id: ConnId, xid: i32, op: i32, code: Code, now: Now) {
         let zxid = self.desk.applied;
         let Some(conn) = self.conns.get(id).filter(|conn| conn.phase != Phase::Ending) else { return };
@@ -217,7 +217,7 @@ impl Shard {
     }
 
     /// A session is over: its connection, if it is here, ends once its answers are written.
-    fn session_closed(&mut self, session: SessionId) {
+    pub(super) fn session_closed(&mut self, session: SessionId) {
         if let Some(id) = self.sessions.remove(&session) {
             self.end(id);
         }

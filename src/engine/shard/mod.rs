@@ -19,11 +19,13 @@ use std::sync::Arc;
 use self::conn::{Conn, Phase};
 use self::conns::Conns;
 use super::census::{Census, Counters, ShardCensus, Word};
-use super::message::{Doors, Inward, Outward, Train};
+use super::message::{Doors, Farewell, Inward, Outward, Train};
 use crate::auth::AuthConfig;
 use crate::ground::ids::{ConnId, SessionId, ShardId, Zxid};
 use crate::ground::limits;
 use crate::ground::time::{Millis, Now};
+use crate::proto::code::Code;
+use crate::proto::opcode;
 use crate::tree::view::View;
 use crate::watch::{self, WatcherId};
 
@@ -195,6 +197,13 @@ impl Shard {
             Outward::Synced { conn, xid, cost, body } => {
                 self.credit.give_back(*cost);
                 self.synced(*conn, *xid, body, now);
+            }
+            Outward::Ended(session, asked) => {
+                if let Some(Farewell { conn, xid, cost }) = *asked {
+                    self.credit.give_back(cost);
+                    self.declined(conn, xid, opcode::CLOSE_SESSION, Code::Ok, now);
+                }
+                self.session_closed(*session);
             }
             Outward::Doors(doors) => self.doors(*doors),
             Outward::Reset(view, zxid) => {

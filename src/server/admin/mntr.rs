@@ -36,8 +36,7 @@ pub(super) fn mntr(facts: &Facts, probe: &Probe, census: &Census) -> String {
     page.known("max_file_descriptor_count", probe.max_files);
     page.line("approximate_data_size", ledger.data_size);
     page.known("open_file_descriptor_count", probe.open_files);
-    // Every session of a server that keeps no local ones is global.
-    page.line("local_sessions", 0);
+    page.line("local_sessions", ledger.local_sessions.unwrap_or(0));
     page.line("uptime", census.mono.since(census.since));
     page.line("max_latency", totals.latency.max);
     page.line("min_client_response_size", replies.min);

@@ -81,6 +81,8 @@ fn shown(config: &ServerConfig, given: &Given, name: &str) -> Option<String> {
         "forceSync" => return None,
         "fsync.warningthresholdms" => config.fsync_warning_ms.to_string(),
         "datadir.autocreate" => config.data_dir_autocreate.to_string(),
+        "localSessionsEnabled" => config.local_sessions.to_string(),
+        "localSessionsUpgradingEnabled" => config.local_sessions_upgrading.to_string(),
         "digest.enabled" => config.tree_digest_enabled.to_string(),
         "readonlymode.enabled" => config.readonlymode.to_string(),
         "DigestAuthenticationProvider.superDigest" => format!("{:?}", config.super_digest.as_ref()?),

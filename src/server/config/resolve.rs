@@ -106,6 +106,8 @@ pub fn resolve(
         skip_acl: skip_acl(given)?,
         readonlymode,
         sasl_wanted,
+        local_sessions: given.bool("localSessionsEnabled")?,
+        local_sessions_upgrading: given.bool("localSessionsUpgradingEnabled")?,
         tcp_keepalive: given.bool("clientTcpKeepAlive")?,
         sessionless_timeout_ms: u64_of(given.int("nio.sessionlessCnxnTimeout")?),
         segment_bytes: segment_bytes(given)?,

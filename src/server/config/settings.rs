@@ -56,6 +56,10 @@ pub struct ServerConfig {
     pub skip_acl: bool,
     /// `readonlymode.enabled`; for a server alone it only opens the word `isro`.
     pub readonlymode: bool,
+    /// Sessions of a member's clients are known to it alone at first (`localSessionsEnabled`). Nothing to a server alone.
+    pub local_sessions: bool,
+    /// The first ephemeral znode makes such a session everybody's (`localSessionsUpgradingEnabled`).
+    pub local_sessions_upgrading: bool,
     /// `SO_KEEPALIVE` on client sockets.
     pub tcp_keepalive: bool,
     /// How long a connection may stay without a session, milliseconds, at least 1.

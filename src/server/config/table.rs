@@ -11,7 +11,6 @@ const RECONFIG: &str = "changes of a running ensemble";
 const GROUPS: &str = "quorums of groups and weights";
 const OBSERVER_MASTER: &str = "followers that feed observers";
 const ADDRESSES: &str = "several addresses of one server";
-const LOCAL: &str = "local sessions";
 const CATCH_UP: &str = "what a learner lacks is read from the log as far as it reaches";
 const SYNC_LIMITS: &str = "limits on how many learners catch up at once";
 const TLS: &str = "TLS";
@@ -183,8 +182,8 @@ pub const TABLE: &[Key] = &[
     none("closeSessionTxn.enabled", "the transaction that closes a session always lists the znodes it deletes"),
     later("serializeLastProcessedZxid.enabled", IMAGES),
     // Sessions, node types, watches.
-    later_as("localSessionsEnabled", LOCAL, Bool),
-    later_as("localSessionsUpgradingEnabled", LOCAL, Bool),
+    works("localSessionsEnabled", Bool, "false"),
+    works("localSessionsUpgradingEnabled", Bool, "false"),
     later("extendedTypesEnabled", LIFETIMES),
     later("emulate353TTLNodes", LIFETIMES),
     bare(later("znode.container.checkIntervalMs", LIFETIMES)),

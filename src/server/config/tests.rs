@@ -98,6 +98,8 @@ fn every_working_key_has_its_effect() {
         ("fsync.warningthresholdms", "11"),
         ("datadir.autocreate", "false"),
         ("digest.enabled", "False"),
+        ("localSessionsEnabled", "true"),
+        ("localSessionsUpgradingEnabled", "true"),
         ("DigestAuthenticationProvider.superDigest", "super:abc"),
         ("DigestAuthenticationProvider.enabled", "false"),
         ("skipACL", "yes"),
