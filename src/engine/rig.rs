@@ -8,6 +8,7 @@ mod ask;
 mod ensemble;
 mod hostile;
 mod lasting;
+mod lifetimes;
 mod limits;
 mod log;
 mod model;
@@ -29,7 +30,7 @@ use self::log::Log;
 use self::pipe::Pipe;
 use super::census::{Census, Word};
 use super::message::{Batch, Inward, Outward};
-use super::sequencer::{FlushKnobs, Sequencer, To};
+use super::sequencer::{FlushKnobs, Lifetimes, Sequencer, To};
 use super::shard::{Shard, ShardConfig, Words};
 use crate::auth::AuthConfig;
 use crate::ground::ids::{ConnId, ServerId, SessionId, ShardId, Zxid};
@@ -53,6 +54,7 @@ struct Setup {
     shards: usize,
     auth: AuthConfig,
     flush: FlushKnobs,
+    lifetimes: Lifetimes,
     /// Messages that a shard's queue takes.
     ring: usize,
     /// Size of a log segment, bytes.
@@ -70,6 +72,7 @@ impl Setup {
             shards,
             auth: AuthConfig { super_digest, ..AuthConfig::default() },
             flush: FlushKnobs::default(),
+            lifetimes: Lifetimes::default(),
             ring: 1024,
             segment: 8 << 20,
             frame_max: crate::ground::limits::FRAME_MAX_DEFAULT,
@@ -153,6 +156,7 @@ impl Rig {
         let shards = u16::try_from(setup.shards).unwrap();
         let base = log.image_zxid();
         let sequencer = Sequencer::new(restored, ids, Appender::new(position, base), setup.flush, shards, now);
+        let sequencer = sequencer.with_lifetimes(setup.lifetimes, now);
         let ends = (0..shards)
             .map(|id| {
                 let config = ShardConfig {

@@ -3,19 +3,11 @@
 use std::borrow::Cow;
 
 use crate::ground::ids::SessionId;
-use crate::proto::acl::{self, Acl};
+use crate::proto::acl::Acl;
 use crate::proto::jute::{Malformed, Reader};
 use crate::proto::opcode;
+use crate::proto::owner::Owner;
 use crate::proto::txn::{DIGEST_VERSION, Txn, TxnHeader};
-
-/// Owner of a container znode.
-const CONTAINER_OWNER: i64 = i64::MIN;
-
-/// In the owner of a TTL znode: the mark 0xff and two bytes of features, all 0; the TTL in ms is in the lower 40 bits.
-const TTL_MARK: i64 = 0xff_i64 << 56;
-
-/// Largest TTL, ms.
-const TTL_MAX: i64 = (1 << 40) - 1;
 
 /// What one transaction does to tree and sessions.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -80,12 +72,6 @@ pub fn decode_blob(blob: &[u8]) -> Result<(TxnHeader, Change<'_>, Option<u64>), 
 
 fn decode<'a>(header: &TxnHeader, kind: i32, r: &mut Reader<'a>) -> Result<Change<'a>, Malformed> {
     match kind {
-        opcode::CREATE_CONTAINER | opcode::CREATE_TTL => {
-            let (path, data, acl) = (r.string()?, r.buffer()?, acl::decode_stored(r)?);
-            let parent_cversion = r.int()?;
-            let owner = if kind == opcode::CREATE_TTL { ttl_owner(r.long()?)? } else { CONTAINER_OWNER };
-            Ok(Change::Create { path, data, acl, owner, parent_cversion })
-        }
         opcode::CLOSE_SESSION if lacks_list(r.rest()) => Ok(Change::CloseSession(None)),
         opcode::MULTI => {
             let count = r.count()?.unwrap_or(0);
@@ -107,6 +93,10 @@ fn decode<'a>(header: &TxnHeader, kind: i32, r: &mut Reader<'a>) -> Result<Chang
                 let owner = if ephemeral { header.session.0 } else { SessionId::NONE.0 };
                 Change::Create { path, data, acl: acl.into_owned(), owner, parent_cversion }
             }
+            Txn::CreateLasting { path, data, acl, parent_cversion, ttl_ms } => {
+                let owner = Owner::lasting(ttl_ms).stored();
+                Change::Create { path, data, acl: acl.into_owned(), owner, parent_cversion }
+            }
             Txn::Delete { path } => Change::Delete(path),
             Txn::SetData { path, data, version } => Change::SetData { path, data, version },
             Txn::SetAcl { path, acl, version } => Change::SetAcl { path, acl: acl.into_owned(), version },
@@ -123,14 +113,11 @@ fn lacks_list(rest: &[u8]) -> bool {
     rest.is_empty() || rest.len() == 12 && rest.starts_with(&DIGEST_VERSION.to_be_bytes())
 }
 
-const fn ttl_owner(ttl: i64) -> Result<i64, Malformed> {
-    if ttl > 0 && ttl <= TTL_MAX { Ok(TTL_MARK | ttl) } else { Err(Malformed::Value) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ground::ids::Zxid;
+    use crate::proto::acl;
     use crate::proto::jute::Writer;
     use crate::proto::txn::{encode_digest, encode_member};
 

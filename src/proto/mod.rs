@@ -9,6 +9,7 @@ pub mod jute;
 pub mod members;
 pub mod multi;
 pub mod opcode;
+pub mod owner;
 pub mod packet;
 pub mod path;
 pub mod preamble;

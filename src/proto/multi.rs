@@ -38,7 +38,8 @@ pub fn encode_error(out: &mut Vec<u8>, err: i32) {
     out.int(err);
 }
 
-/// Reads the members of a multi: writes and checks only, create modes within range.
+/// Reads the members of a multi: writes and checks only. Of a create the mode decides which one it is: of a container whatever the
+/// operation says, and without a time to live where the mode has none, as observed on ZooKeeper.
 pub fn decode_writes<'a>(r: &mut Reader<'a>) -> Result<Vec<(i32, Write<'a>)>, Malformed> {
     let mut members = Vec::new();
     loop {
@@ -49,13 +50,21 @@ pub fn decode_writes<'a>(r: &mut Reader<'a>) -> Result<Vec<(i32, Write<'a>)>, Ma
         if header.op == opcode::SET_ACL {
             return Err(Malformed::Value);
         }
-        let write = Write::decode(header.op, r)?;
-        if let Write::Create(create) = &write
-            && !(0..=6).contains(&create.flags)
-        {
-            return Err(Malformed::Value);
+        let (mut op, mut write) = (header.op, Write::decode(header.op, r)?);
+        if let Write::Create(create) = &mut write {
+            match (op, create.flags) {
+                (opcode::CREATE_TTL, 5 | 6) => {}
+                (_, 4) => op = opcode::CREATE_CONTAINER,
+                (opcode::CREATE_TTL, 0..=3) => op = opcode::CREATE,
+                (_, 0..=3) => {}
+                _ => return Err(Malformed::Value),
+            }
+            if op != opcode::CREATE_TTL {
+                create.ttl_ms = -1;
+            }
+            create.op = op;
         }
-        members.push((header.op, write));
+        members.push((op, write));
     }
 }
 
@@ -117,9 +126,46 @@ mod tests {
         assert_eq!(decode_writes(&mut Reader::new(&out)), Err(Malformed::Short));
     }
 
+    #[test]
+    fn the_mode_decides_which_create_a_member_is() {
+        const TTL: i32 = opcode::CREATE_TTL;
+        for (op, flags, read) in [
+            (opcode::CREATE, 3, Some(opcode::CREATE)),
+            (opcode::CREATE, 4, Some(opcode::CREATE_CONTAINER)),
+            (opcode::CREATE, 5, None),
+            (opcode::CREATE2, 0, Some(opcode::CREATE2)),
+            (opcode::CREATE2, 4, Some(opcode::CREATE_CONTAINER)),
+            (opcode::CREATE2, 6, None),
+            (opcode::CREATE_CONTAINER, 0, Some(opcode::CREATE_CONTAINER)),
+            (opcode::CREATE_CONTAINER, 5, None),
+            (TTL, 0, Some(opcode::CREATE)),
+            (TTL, 4, Some(opcode::CREATE_CONTAINER)),
+            (TTL, 6, Some(TTL)),
+            (TTL, 7, None),
+        ] {
+            let mut out = Vec::new();
+            MultiHeader { op, done: false, err: -1 }.encode(&mut out);
+            out.string("/a");
+            out.buffer(None);
+            out.count(0);
+            out.int(flags);
+            if op == TTL {
+                out.long(77);
+            }
+            MultiHeader::END.encode(&mut out);
+            let Ok(members) = decode_writes(&mut Reader::new(&out)) else {
+                assert_eq!(read, None, "{op} {flags}");
+                continue;
+            };
+            let [(op, Write::Create(create))] = &members[..] else { panic!("one create") };
+            let ttl_ms = if *op == TTL { 77 } else { -1 };
+            assert_eq!((Some(*op), create.op, create.ttl_ms), (read, *op, ttl_ms));
+        }
+    }
+
     /// A member by its type, with a record for it.
     fn member() -> impl Strategy<Value = (i32, Vec<u8>)> {
-        ("/[a-z]{0,6}", any::<i32>(), 0..7i32).prop_map(|(path, number, flags)| {
+        ("/[a-z]{0,6}", any::<i32>(), 0..4i32).prop_map(|(path, number, flags)| {
             let mut record = Vec::new();
             record.string(&path);
             let op = match number.rem_euclid(4) {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::acl::{self, Acl};
 use super::jute::{Malformed, Reader, Writer};
 use super::opcode;
+use super::owner;
 use crate::ground::ids::{SessionId, Zxid};
 
 /// Version of the digest rule in force (path, data and Stat).
@@ -62,6 +63,19 @@ pub enum Txn<'a> {
         ephemeral: bool,
         /// The parent's stored cversion afterwards; -1 says one more than before.
         parent_cversion: i32,
+    },
+    /// createContainer (19) and createTTL (21): a znode that goes by itself.
+    CreateLasting {
+        /// Final path.
+        path: Cow<'a, str>,
+        /// Data.
+        data: Option<&'a [u8]>,
+        /// Expanded ACL.
+        acl: Cow<'a, [Acl]>,
+        /// The parent's stored cversion afterwards; -1 says one more than before.
+        parent_cversion: i32,
+        /// Time to live, ms, 1 to [`owner::TTL_MAX_MS`]; none is a container.
+        ttl_ms: Option<i64>,
     },
     /// delete (2) and deleteContainer (20).
     Delete {
@@ -123,6 +137,15 @@ impl<'a> Txn<'a> {
                 out.bool(*ephemeral);
                 out.int(*parent_cversion);
             }
+            Self::CreateLasting { path, data, acl, parent_cversion, ttl_ms } => {
+                out.string(path);
+                out.buffer(*data);
+                acl::encode(out, acl);
+                out.int(*parent_cversion);
+                if let Some(ttl_ms) = ttl_ms {
+                    out.long(*ttl_ms);
+                }
+            }
             Self::Delete { path } => out.string(path),
             Self::SetData { path, data, version } => {
                 out.string(path);
@@ -166,6 +189,15 @@ impl<'a> Txn<'a> {
                 // Records older than the field end here.
                 let parent_cversion = if r.rest().is_empty() { -1 } else { r.int()? };
                 Self::Create { path, data, acl, ephemeral, parent_cversion }
+            }
+            opcode::CREATE_CONTAINER | opcode::CREATE_TTL => {
+                let (path, data, acl) = (r.string()?, r.buffer()?, Cow::Owned(acl::decode_stored(r)?));
+                let parent_cversion = r.int()?;
+                let ttl_ms = if kind == opcode::CREATE_TTL { Some(r.long()?) } else { None };
+                if ttl_ms.is_some_and(|ms| !owner::is_ttl(ms)) {
+                    return Err(Malformed::Value);
+                }
+                Self::CreateLasting { path, data, acl, parent_cversion, ttl_ms }
             }
             opcode::DELETE | opcode::DELETE_CONTAINER => Self::Delete { path: r.string()? },
             opcode::SET_DATA | opcode::RECONFIG => Self::SetData { path: r.string()?, data: r.buffer()?, version: r.int()? },
@@ -245,6 +277,16 @@ mod tests {
         let acl = vec![Acl::open()];
         let create = Txn::Create { path: "/a".into(), data: None, acl: Cow::Borrowed(&acl), ephemeral: true, parent_cversion: 3 };
         round_trip(opcode::CREATE, &create);
+        let lasting = |ttl_ms| Txn::CreateLasting {
+            path: "/a".into(),
+            data: Some(b"x"),
+            acl: Cow::Borrowed(&acl),
+            parent_cversion: 4,
+            ttl_ms,
+        };
+        round_trip(opcode::CREATE_CONTAINER, &lasting(None));
+        round_trip(opcode::CREATE_TTL, &lasting(Some(owner::TTL_MAX_MS)));
+        round_trip(opcode::DELETE_CONTAINER, &Txn::Delete { path: "/a".into() });
         round_trip(opcode::DELETE, &Txn::Delete { path: "/a".into() });
         round_trip(opcode::SET_DATA, &Txn::SetData { path: "/a".into(), data: Some(b"x"), version: 1 });
         round_trip(opcode::SET_ACL, &Txn::SetAcl { path: "/a".into(), acl: Cow::Borrowed(&acl), version: 1 });
@@ -253,6 +295,16 @@ mod tests {
         round_trip(opcode::ERROR, &Txn::Error { err: -101 });
         let check = Txn::Check { path: "/a".into(), version: 4 };
         round_trip(opcode::MULTI, &Txn::Multi(vec![(opcode::CREATE, create), (opcode::CHECK, check)]));
+    }
+
+    #[test]
+    fn a_time_to_live_that_no_owner_can_hold_is_refused() {
+        for ttl_ms in [0, -1, owner::TTL_MAX_MS + 1] {
+            let mut record = Vec::new();
+            let (path, acl) = ("/a".into(), Cow::Borrowed(&[][..]));
+            Txn::CreateLasting { path, data: None, acl, parent_cversion: 1, ttl_ms: Some(ttl_ms) }.encode(&mut record);
+            assert_eq!(Txn::decode(opcode::CREATE_TTL, &mut Reader::new(&record)), Err(Malformed::Value));
+        }
     }
 
     #[test]
@@ -270,7 +322,7 @@ mod tests {
     /// A record and the type it belongs to.
     fn single() -> impl Strategy<Value = (i32, Txn<'static>)> {
         let data = prop::option::of(prop::sample::select(vec![&b""[..], b"x", b"longer data"]));
-        (0..7i32, "/.{0,9}", data, acls(), any::<i32>(), any::<bool>()).prop_map(|(kind, path, data, acl, number, ephemeral)| {
+        (0..9i32, "/.{0,9}", data, acls(), any::<i32>(), any::<bool>()).prop_map(|(kind, path, data, acl, number, ephemeral)| {
             let path = Cow::Owned(path);
             match kind {
                 0 => {
@@ -282,6 +334,11 @@ mod tests {
                 3 => (opcode::SET_ACL, Txn::SetAcl { path, acl: Cow::Owned(acl), version: number }),
                 4 => (opcode::CHECK, Txn::Check { path, version: number }),
                 5 => (opcode::CREATE_SESSION, Txn::CreateSession { timeout_ms: number }),
+                6 | 7 => {
+                    let (acl, ttl_ms) = (Cow::Owned(acl), (kind == 7).then(|| i64::from(number.max(1))));
+                    let op = if kind == 7 { opcode::CREATE_TTL } else { opcode::CREATE_CONTAINER };
+                    (op, Txn::CreateLasting { path, data, acl, parent_cversion: number, ttl_ms })
+                }
                 _ => (opcode::ERROR, Txn::Error { err: number }),
             }
         })

@@ -7,9 +7,11 @@
 pub mod acls;
 pub mod archive;
 pub mod change;
+pub mod expiry;
 mod index;
 mod journal;
 pub mod loader;
+mod owners;
 pub mod record;
 #[expect(clippy::module_inception, reason = "the room is named for its main noun")]
 pub mod tree;

@@ -11,6 +11,7 @@ use crate::ground::ids::{SessionId, Zxid};
 use crate::ground::limits::INLINE_PAYLOAD_MAX;
 use crate::proto::acl::Acl;
 use crate::proto::jute;
+use crate::proto::owner::Owner;
 use crate::proto::path::ROOT;
 use crate::proto::snapshot::Persisted;
 use crate::proto::stat::Stat;
@@ -54,12 +55,6 @@ impl From<Stored> for Persisted {
         Self { czxid, mzxid, ctime, mtime, version, cversion, aversion, ephemeral_owner, pzxid }
     }
 }
-
-/// Owner of a container (ZooKeeper's `EphemeralType.CONTAINER_EPHEMERAL_OWNER`).
-const CONTAINER_OWNER: i64 = i64::MIN;
-
-/// Upper 24 bits of a TTL znode's owner: the mark 0xff, then two bytes of features, all 0.
-const TTL_MARK: u64 = 0xff_0000;
 
 /// Below this path nothing counts towards the digest.
 const UNDIGESTED: &[u8] = b"/zookeeper/";
@@ -352,9 +347,7 @@ impl Record {
     /// The session whose end removes the znode, or [`SessionId::NONE`].
     #[must_use]
     pub fn owner(&self) -> SessionId {
-        let owner = self.ephemeral_owner();
-        let marked = owner == CONTAINER_OWNER || owner.cast_unsigned() >> 40 == TTL_MARK;
-        if marked { SessionId::NONE } else { SessionId(owner) }
+        if let Owner::Session(session) = Owner::of(self.ephemeral_owner()) { session } else { SessionId::NONE }
     }
 
     /// Whether a session owns the znode.
@@ -397,6 +390,12 @@ impl Record {
     #[must_use]
     pub fn mzxid(&self) -> Zxid {
         self.meta().mzxid
+    }
+
+    /// Time of the last setData, ms since 1970.
+    #[must_use]
+    pub fn mtime(&self) -> i64 {
+        self.meta().mtime
     }
 
     /// zxid of the last creation or deletion of a child.

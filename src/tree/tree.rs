@@ -1,17 +1,17 @@
 //! The Tree: the writer's own View, and what it takes to apply transactions to it and to take them back.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use ahash::RandomState;
 
 use super::acls::Acls;
 use super::change::{Put, Step};
+use super::expiry::{Expiry, Leniency};
 use super::index::Filling;
 use super::journal::{Journal, Undo};
 use super::record::{Record, Stored};
 use super::view::{FRESH_SLOTS, NONE, SlotId, View};
 use crate::ground::ids::{SessionId, Zxid};
 use crate::proto::acl::Acl;
+use crate::proto::owner::Owner;
 use crate::proto::path::{self, ROOT};
 use crate::proto::txn::{Txn, TxnHeader};
 
@@ -62,14 +62,6 @@ struct At {
     time: i64,
 }
 
-/// The ephemerals of one session.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Owned {
-    slots: BTreeSet<SlotId>,
-    /// See [`Tree::ephemeral_bytes`].
-    bytes: usize,
-}
-
 /// The writer's tree.
 #[derive(Debug)]
 pub struct Tree {
@@ -80,7 +72,7 @@ pub struct Tree {
     free: Vec<SlotId>,
     /// The first slot never used.
     unused: u32,
-    ephemerals: BTreeMap<SessionId, Owned>,
+    expiry: Expiry,
     ephemeral_count: usize,
     data_size: u64,
 }
@@ -100,7 +92,7 @@ impl Tree {
             journal: Journal::default(),
             free: Vec::new(),
             unused: FRESH_SLOTS,
-            ephemerals: BTreeMap::new(),
+            expiry: Expiry::default(),
             ephemeral_count: 0,
             data_size,
         }
@@ -114,7 +106,7 @@ impl Tree {
             journal: Journal::default(),
             free: Vec::new(),
             unused: 0,
-            ephemerals: BTreeMap::new(),
+            expiry: Expiry::default(),
             ephemeral_count: 0,
             data_size: 0,
         }
@@ -123,11 +115,7 @@ impl Tree {
     /// Enters a znode as [`View::load`] does.
     #[inline]
     pub(super) fn load(&mut self, record: Record, parent: u32, prev: u32) {
-        if record.is_ephemeral() {
-            self.came(SlotId(self.unused), &record);
-        } else {
-            self.data_size += size(&record);
-        }
+        self.came(SlotId(self.unused), &record);
         self.view.load(record, parent, prev);
         self.unused += 1;
     }
@@ -163,18 +151,24 @@ impl Tree {
 
     /// Paths of a session's ephemerals, in the order of their slots.
     pub fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = &str> {
-        self.ephemerals.get(&session).into_iter().flat_map(|owned| &owned.slots).map(|&slot| self.view.record(slot).path())
+        self.view.ephemerals(session)
     }
 
     /// Bytes that the paths of a session's ephemerals take in the transaction that closes it, lengths included.
     #[must_use]
     pub fn ephemeral_bytes(&self, session: SessionId) -> usize {
-        self.ephemerals.get(&session).map_or(0, |owned| owned.bytes)
+        self.view.ephemeral_bytes(session)
     }
 
     /// Sessions that own ephemerals, in order.
     pub fn sessions_with_ephemerals(&self) -> impl Iterator<Item = SessionId> {
-        self.ephemerals.keys().copied()
+        self.view.owners().sessions()
+    }
+
+    /// A znode without children that goes by itself, and whose time had come before `time`, ms since 1970.
+    #[must_use]
+    pub fn expired(&self, time: i64, leniency: Leniency) -> Option<&str> {
+        self.expiry.due(time, leniency).map(|slot| self.view.record(slot).path())
     }
 
     /// The tree's digest.
@@ -258,6 +252,9 @@ impl Tree {
                 let owner = if *ephemeral { at.session.0 } else { 0 };
                 self.create(at, path, *data, acl, owner, *parent_cversion, steps)
             }
+            Txn::CreateLasting { path, data, acl, parent_cversion, ttl_ms } => {
+                self.create(at, path, *data, acl, Owner::lasting(*ttl_ms).stored(), *parent_cversion, steps)
+            }
             Txn::Delete { path } => match self.view.find(path) {
                 Some(slot) => self.delete(at, slot, steps),
                 None => Err(no_node(path, at)),
@@ -335,6 +332,7 @@ impl Tree {
         }
         self.came(slot, &record);
         let parent_before = self.view.link(slot, record.clone(), parent, parent_record.clone(), NONE);
+        self.changed(parent, &parent_before, &parent_record);
         self.journal.push(at.zxid, Undo::Link { slot, parent, parent_before, reused });
         steps.push(Step::Link { slot, record, parent, parent_record });
         Ok(())
@@ -357,6 +355,7 @@ impl Tree {
         let parent_record = before.with_stored(&stored);
         let (removed, parent_before, prev) = self.view.unlink(slot, parent, parent_record.clone());
         self.went(slot, &removed);
+        self.changed(parent, &parent_before, &parent_record);
         self.free.push(slot);
         self.journal.push(at.zxid, Undo::Unlink { slot, removed: removed.clone(), parent, parent_before, prev });
         steps.push(Step::Unlink { slot, removed, parent, parent_record });
@@ -366,6 +365,7 @@ impl Tree {
     fn put(&mut self, at: At, slot: SlotId, record: Record, what: Put, steps: &mut Vec<Step>) {
         let before = self.view.put(slot, record.clone());
         self.data_size = self.data_size - size(&before) + size(&record);
+        self.changed(slot, &before, &record);
         self.journal.push(at.zxid, Undo::Put { slot, before });
         steps.push(Step::Put { slot, record, what });
     }
@@ -384,7 +384,7 @@ impl Tree {
                 self.put(at, parent, record, Put::Acl, steps);
             }
         }
-        while let Some(&slot) = self.ephemerals.get(&at.session).and_then(|owned| owned.slots.first()) {
+        while let Some(slot) = { self.view.owners().of(at.session).next() } {
             self.delete(at, slot, steps)?;
         }
         Ok(())
@@ -394,13 +394,15 @@ impl Tree {
         match undo {
             Undo::Put { slot, before } => {
                 self.data_size += size(&before);
-                let after = self.view.put(slot, before);
+                let after = self.view.put(slot, before.clone());
                 self.data_size -= size(&after);
+                self.changed(slot, &after, &before);
             }
             Undo::Link { slot, parent, parent_before, reused } => {
-                let (removed, _, prev) = self.view.unlink(slot, parent, parent_before);
+                let (removed, parent_after, prev) = self.view.unlink(slot, parent, parent_before.clone());
                 assert_eq!(prev, NONE, "a new znode is the first child until it is undone");
                 self.went(slot, &removed);
+                self.changed(parent, &parent_after, &parent_before);
                 if reused {
                     self.free.push(slot);
                 } else {
@@ -410,7 +412,8 @@ impl Tree {
             Undo::Unlink { slot, removed, parent, parent_before, prev } => {
                 assert_eq!(self.free.pop(), Some(slot), "slots are taken back in reverse order");
                 self.came(slot, &removed);
-                self.view.link(slot, removed, parent, parent_before, prev);
+                let parent_after = self.view.link(slot, removed, parent, parent_before.clone(), prev);
+                self.changed(parent, &parent_after, &parent_before);
             }
         }
     }
@@ -418,32 +421,22 @@ impl Tree {
     /// Counts a znode that is about to be there.
     fn came(&mut self, slot: SlotId, record: &Record) {
         self.data_size += size(record);
-        if record.is_ephemeral() {
-            self.ephemeral_count += 1;
-            let owned = self.ephemerals.entry(record.owner()).or_default();
-            owned.slots.insert(slot);
-            owned.bytes += listed(record);
-        }
+        self.ephemeral_count += usize::from(record.is_ephemeral());
+        self.expiry.came(slot, record);
     }
 
     /// Counts a znode that is there no more.
     fn went(&mut self, slot: SlotId, record: &Record) {
         self.data_size -= size(record);
-        if record.is_ephemeral() {
-            self.ephemeral_count -= 1;
-            let owned = self.ephemerals.get_mut(&record.owner()).expect("an ephemeral is its owner's");
-            owned.slots.remove(&slot);
-            owned.bytes -= listed(record);
-            if owned.slots.is_empty() {
-                self.ephemerals.remove(&record.owner());
-            }
-        }
+        self.ephemeral_count -= usize::from(record.is_ephemeral());
+        self.expiry.went(slot, record);
     }
-}
 
-/// A record's part of [`Tree::ephemeral_bytes`]: a length and the path.
-fn listed(record: &Record) -> usize {
-    4 + record.path_bytes().len()
+    /// A znode has another record.
+    fn changed(&mut self, slot: SlotId, before: &Record, after: &Record) {
+        self.expiry.went(slot, before);
+        self.expiry.came(slot, after);
+    }
 }
 
 /// A record's part of [`Tree::data_size`].
@@ -458,9 +451,11 @@ fn no_node(path: &str, at: At) -> ApplyError {
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use proptest::prelude::*;
 
+    use super::super::owners::Owners;
     use super::*;
     use crate::proto::opcode;
 
@@ -476,6 +471,10 @@ mod tests {
 
     fn ephemeral(path: &str) -> Txn<'_> {
         Txn::Create { path: path.into(), data: None, acl: vec![Acl::open()].into(), ephemeral: true, parent_cversion: -1 }
+    }
+
+    fn lasting(path: &str, ttl_ms: Option<i64>) -> Txn<'_> {
+        Txn::CreateLasting { path: path.into(), data: None, acl: vec![Acl::open()].into(), parent_cversion: -1, ttl_ms }
     }
 
     fn delete(path: &str) -> Txn<'_> {
@@ -512,11 +511,11 @@ mod tests {
         Image { znodes, digest: view.digest(), len: view.len() }
     }
 
-    type Whole = (Image, Vec<SlotId>, u32, BTreeMap<SessionId, Owned>, usize, u64);
+    type Whole = (Image, Vec<SlotId>, u32, Owners, Expiry, usize, u64);
 
     fn whole(tree: &Tree) -> Whole {
-        let books = (tree.free.clone(), tree.unused, tree.ephemerals.clone(), tree.ephemeral_count, tree.data_size);
-        (image(&tree.view), books.0, books.1, books.2, books.3, books.4)
+        let (owners, expiry) = (tree.view.owners().clone(), tree.expiry.clone());
+        (image(&tree.view), tree.free.clone(), tree.unused, owners, expiry, tree.ephemeral_count, tree.data_size)
     }
 
     fn applied(tree: &mut Tree, zxid: u64, txn: &Txn<'_>) -> Vec<Step> {
@@ -671,6 +670,47 @@ mod tests {
     }
 
     #[test]
+    fn a_container_goes_when_its_last_child_has_gone() {
+        let mut tree = Tree::new(SEEDS);
+        let never = Leniency::default();
+        applied(&mut tree, 1, &lasting("/c", None));
+        let record = tree.get("/c").unwrap();
+        assert_eq!((record.ephemeral_owner(), record.stat().ephemeral_owner), (i64::MIN, 0));
+        assert_eq!(tree.expired(i64::MAX, never), None, "it had no children yet");
+        let hour = Leniency { unused_ms: Some(3_600_000), ..never };
+        assert_eq!((tree.expired(3_601_001, hour), tree.expired(3_601_002, hour)), (None, Some("/c")));
+        applied(&mut tree, 2, &create("/c/x", None));
+        assert_eq!(tree.expired(i64::MAX, hour), None, "it has a child");
+        applied(&mut tree, 3, &delete("/c/x"));
+        assert_eq!(tree.expired(0, never), Some("/c"));
+        applied(&mut tree, 4, &create("/c/y", None));
+        assert_eq!(tree.expired(i64::MAX, hour), None);
+        tree.rollback_above(Zxid(3));
+        assert_eq!(tree.expired(0, never), Some("/c"));
+        applied(&mut tree, 4, &delete("/c"));
+        assert_eq!(tree.expired(i64::MAX, hour), None);
+    }
+
+    #[test]
+    fn a_time_to_live_begins_with_the_last_set_data() {
+        let mut tree = Tree::new(SEEDS);
+        let ttls = Leniency { ttls: true, ..Leniency::default() };
+        applied(&mut tree, 1, &lasting("/t", Some(500)));
+        assert_eq!(tree.get("/t").unwrap().ephemeral_owner().cast_unsigned(), 0xff00_0000_0000_01f4);
+        assert_eq!((tree.expired(1501, ttls), tree.expired(1502, ttls)), (None, Some("/t")));
+        assert_eq!(tree.expired(i64::MAX, Leniency::default()), None, "where no time to live counts");
+        applied(&mut tree, 9, &Txn::SetData { path: "/t".into(), data: None, version: 1 });
+        assert_eq!((tree.expired(1509, ttls), tree.expired(1510, ttls)), (None, Some("/t")));
+        applied(&mut tree, 10, &create("/t/x", None));
+        assert_eq!(tree.expired(i64::MAX, ttls), None, "it has a child");
+        tree.rollback_above(Zxid(8));
+        assert_eq!((tree.expired(1501, ttls), tree.expired(1502, ttls)), (None, Some("/t")));
+        // The one that ends first comes first.
+        applied(&mut tree, 11, &lasting("/soon", Some(1)));
+        assert_eq!(tree.expired(i64::MAX, ttls), Some("/soon"));
+    }
+
+    #[test]
     fn what_is_delivered_is_not_undone() {
         let mut tree = Tree::new(SEEDS);
         let mut images = Vec::new();
@@ -761,6 +801,13 @@ mod tests {
                     let node = (data.map(<[u8]>::to_vec), acl.to_vec(), stored);
                     self.0.insert(path.to_string(), node).is_none().then_some(())
                 }
+                Txn::CreateLasting { path, data, acl, parent_cversion, ttl_ms } => {
+                    let (path, acl, parent_cversion) = (path.clone(), acl.clone(), *parent_cversion);
+                    self.apply(header, &Txn::Create { path: path.clone(), data: *data, acl, ephemeral: false, parent_cversion })?;
+                    let mark = ttl_ms.map_or(i64::MIN, |ms| 0xff_i64 << 56 | ms);
+                    self.0.get_mut(&*path)?.2.ephemeral_owner = mark;
+                    Some(())
+                }
                 Txn::Delete { path } => self.delete(zxid, path, false),
                 Txn::SetData { path, data, version } => {
                     let node = self.0.get_mut(&**path)?;
@@ -782,6 +829,12 @@ mod tests {
                 Txn::Multi(members) => members.iter().try_for_each(|(_, member)| self.apply(header, member)),
                 Txn::Check { .. } | Txn::CreateSession { .. } | Txn::Error { .. } => Some(()),
             }
+        }
+
+        /// Everything that may ever go by itself.
+        fn expiring(&self) -> BTreeSet<&str> {
+            let goes = |(path, (_, _, stored)): &(&String, &Znode)| stored.ephemeral_owner < 0 && self.children(path).is_empty();
+            self.0.iter().filter(goes).map(|(path, _)| path.as_str()).collect()
         }
 
         fn agrees_with(&self, view: &View) {
@@ -836,6 +889,9 @@ mod tests {
                     Txn::Create { path: path.into(), data, acl, ephemeral, parent_cversion }
                 }
             ),
+            3 => (any_path(), any_acl(), proptest::option::of(1..9_000i64)).prop_map(|(path, acl, ttl_ms)| {
+                Txn::CreateLasting { path: path.into(), data: None, acl, parent_cversion: -1, ttl_ms }
+            }),
             4 => any_path().prop_map(|path| Txn::Delete { path: path.into() }),
             3 => (any_path(), any_data(), 0..9).prop_map(|(path, data, version)| {
                 Txn::SetData { path: path.into(), data, version }
@@ -917,6 +973,7 @@ mod tests {
                     pending.push_back((header.zxid, mark, before, model_before, steps));
                 }
                 model.agrees_with(tree.view());
+                prop_assert_eq!(tree.expiry.paths(&tree.view), model.expiring());
                 let size = model.0.iter().map(|(path, (data, _, _))| path.len() + data.as_ref().map_or(0, Vec::len));
                 prop_assert_eq!(tree.data_size(), size.sum::<usize>() as u64);
                 for session in 1..4 {

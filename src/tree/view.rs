@@ -6,7 +6,9 @@ use triomphe::Arc;
 use super::acls::AclList;
 use super::change::Step;
 use super::index::{Filling, Index};
+use super::owners::Owners;
 use super::record::{Record, Stored};
+use crate::ground::ids::SessionId;
 use crate::proto::acl::{Acl, READ};
 use crate::proto::path::ROOT;
 
@@ -64,6 +66,7 @@ pub struct View {
     chunks: Vec<Chunk>,
     digest: u64,
     len: usize,
+    owners: Owners,
 }
 
 impl View {
@@ -72,7 +75,8 @@ impl View {
     #[must_use]
     pub fn new(seeds: [u64; 4]) -> Self {
         let hasher = RandomState::with_seeds(seeds[0], seeds[1], seeds[2], seeds[3]);
-        let mut view = Self { index: Index::new(hasher), chunks: vec![Chunk::new()], digest: 0, len: 0 };
+        let chunks = vec![Chunk::new()];
+        let mut view = Self { index: Index::new(hasher), chunks, digest: 0, len: 0, owners: Owners::default() };
         for (slot, (path, parent)) in (0..).zip(FRESH) {
             let num_children = FRESH.iter().filter(|(_, of)| *of == slot).count() as i32;
             let mut stored = Stored { num_children, ..Stored::default() };
@@ -92,7 +96,7 @@ impl View {
 
     /// A View without a single znode, which [`super::loader`] fills.
     pub(super) fn empty(hasher: RandomState) -> Self {
-        Self { index: Index::new(hasher), chunks: Vec::new(), digest: 0, len: 0 }
+        Self { index: Index::new(hasher), chunks: Vec::new(), digest: 0, len: 0, owners: Owners::default() }
     }
 
     /// Enters a znode into the next slot, behind the sibling `prev`, or as the first child where that is [`NONE`]. Until
@@ -104,6 +108,7 @@ impl View {
             self.chunks.push(Chunk::new());
         }
         self.digest = self.digest.wrapping_add(u64::from(record.digest()));
+        self.owners.came(SlotId(slot), &record);
         *self.at_mut(slot) = Some(record);
         self.len += 1;
         if parent != NONE {
@@ -166,6 +171,39 @@ impl View {
         let slot_or_none = |slot: u32| (slot != NONE).then_some(slot);
         std::iter::successors(slot_or_none(self.links(slot.0).first_child), move |&slot| slot_or_none(self.links(slot).next))
             .map(SlotId)
+    }
+
+    /// Znodes below a znode.
+    #[must_use]
+    pub fn descendants(&self, slot: SlotId) -> usize {
+        if slot == SlotId::ROOT {
+            return self.len - 1;
+        }
+        let (mut count, mut ahead) = (0, vec![self.links(slot.0).first_child]);
+        while let Some(next) = ahead.pop() {
+            if next != NONE {
+                let links = self.links(next);
+                count += 1;
+                ahead.extend([links.next, links.first_child]);
+            }
+        }
+        count
+    }
+
+    /// Paths of a session's ephemerals, in the order of their slots.
+    pub fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = &str> {
+        self.owners.of(session).map(|slot| self.record(slot).path())
+    }
+
+    /// Bytes that the paths of a session's ephemerals take in a list, their lengths included.
+    #[must_use]
+    pub fn ephemeral_bytes(&self, session: SessionId) -> usize {
+        self.owners.bytes(session)
+    }
+
+    /// Who owns which ephemerals.
+    pub(super) const fn owners(&self) -> &Owners {
+        &self.owners
     }
 
     /// Every record, parents before their children.
@@ -240,6 +278,7 @@ impl View {
             self.links_mut(next).prev = prev;
         }
         let removed = self.at_mut(slot.0).take().expect("a slot handed out is in use");
+        self.owners.went(slot, &removed);
         self.index.remove(self.index.hash(removed.path_bytes()), slot.0);
         self.digest = self.digest.wrapping_sub(u64::from(removed.digest()));
         self.len -= 1;
@@ -249,6 +288,7 @@ impl View {
     fn enter(&mut self, slot: u32, record: Record) {
         self.digest = self.digest.wrapping_add(u64::from(record.digest()));
         self.index.insert(self.index.hash(record.path_bytes()), slot);
+        self.owners.came(SlotId(slot), &record);
         assert!(self.at_mut(slot).replace(record).is_none(), "a new znode's slot was unused");
         self.len += 1;
     }

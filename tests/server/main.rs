@@ -8,6 +8,7 @@ mod connections;
 mod durable;
 mod harness;
 mod images;
+mod lifetimes;
 mod limits;
 mod sessions;
 mod settings;

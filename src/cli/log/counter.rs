@@ -109,7 +109,11 @@ impl Counter {
 
     fn writes(&mut self, txn: &Txn<'_>) {
         match txn {
-            Txn::Create { path, .. } | Txn::Delete { path, .. } | Txn::SetData { path, .. } | Txn::SetAcl { path, .. } => {
+            Txn::Create { path, .. }
+            | Txn::CreateLasting { path, .. }
+            | Txn::Delete { path, .. }
+            | Txn::SetData { path, .. }
+            | Txn::SetAcl { path, .. } => {
                 self.paths.add(kept(path));
             }
             Txn::CloseSession { paths, .. } => paths.iter().for_each(|path| self.paths.add(kept(path))),
@@ -130,6 +134,7 @@ fn kept(path: &str) -> &str {
 fn first_path<'a>(txn: &'a Txn<'_>) -> Option<&'a str> {
     match txn {
         Txn::Create { path, .. }
+        | Txn::CreateLasting { path, .. }
         | Txn::Delete { path, .. }
         | Txn::SetData { path, .. }
         | Txn::SetAcl { path, .. }

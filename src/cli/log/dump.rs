@@ -131,6 +131,7 @@ impl Dump {
         let at = |path: &str| is_at_or_below(path, prefix);
         match txn {
             Txn::Create { path, .. }
+            | Txn::CreateLasting { path, .. }
             | Txn::Delete { path, .. }
             | Txn::SetData { path, .. }
             | Txn::SetAcl { path, .. }

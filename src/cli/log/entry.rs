@@ -43,6 +43,8 @@ struct Op<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     ephemeral: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     acl: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parent_cversion: Option<i32>,
@@ -100,6 +102,13 @@ impl<'a> Op<'a> {
                 parent_cversion: Some(*parent_cversion),
                 ..op.with_data(*data, form)
             },
+            Txn::CreateLasting { path, data, acl, parent_cversion, ttl_ms, .. } => Self {
+                path: Some(path),
+                ttl_ms: *ttl_ms,
+                acl: Some(acl.iter().map(shown_acl).collect()),
+                parent_cversion: Some(*parent_cversion),
+                ..op.with_data(*data, form)
+            },
             Txn::Delete { path, .. } => Self { path: Some(path), ..op },
             Txn::SetData { path, data, version, .. } => {
                 Self { path: Some(path), version: Some(*version), ..op.with_data(*data, form) }
@@ -146,6 +155,9 @@ impl<'a> Op<'a> {
         }
         if self.ephemeral == Some(true) {
             out.push_str(" ephemeral");
+        }
+        if let Some(ttl) = self.ttl_ms {
+            write!(out, " ttl={ttl}ms")?;
         }
         if let Some(acl) = &self.acl {
             write!(out, " acl={}", shown_path(&acl.join(",")))?;
@@ -238,11 +250,17 @@ mod tests {
         Txn::Create { path: path.into(), data, acl, ephemeral, parent_cversion: 3 }
     }
 
+    fn lasting(ttl_ms: Option<i64>) -> Txn<'static> {
+        Txn::CreateLasting { path: "/l".into(), data: Some(b"x"), acl: Cow::Owned(vec![]), parent_cversion: 3, ttl_ms }
+    }
+
     #[test]
     fn every_kind_has_its_line() {
         let acls = "acl=world:anyone:cdrwa,digest:u:h:ra parent_cversion=3";
         let cases = [
             (opcode::CREATE2, create("/a b", None, true), format!("> create2 \"/a b\" data=null ephemeral {acls} #\n")),
+            (opcode::CREATE_CONTAINER, lasting(None), format!("> createContainer /l data=1 {} #\n", "acl= parent_cversion=3")),
+            (opcode::CREATE_TTL, lasting(Some(90)), format!("> createTTL /l data=1 ttl=90ms {} #\n", "acl= parent_cversion=3")),
             (opcode::DELETE, Txn::Delete { path: "/a".into() }, "> delete /a #\n".into()),
             (
                 opcode::SET_DATA,

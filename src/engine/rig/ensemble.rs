@@ -8,7 +8,9 @@ use super::ask::{self, Frame};
 use super::{C, Rig, Setup};
 use crate::engine::sequencer::{Ahead, Done, Room};
 use crate::ground::ids::{ServerId, SessionId, Zxid};
-use crate::proto::opcode::{CHECK, CLOSE_SESSION, CREATE, CREATE2, DELETE, EXISTS, MULTI, SET_DATA, SYNC};
+use crate::proto::opcode::{
+    CHECK, CLOSE_SESSION, CREATE, CREATE_CONTAINER, CREATE2, DELETE, DELETE_CONTAINER, EXISTS, MULTI, SET_DATA, SYNC,
+};
 use crate::proto::packet::Packet;
 use crate::storage::appender::{Appender, Position};
 use crate::zab::{Found, In, Link, Members, Out, Role, Times, Write};
@@ -254,6 +256,29 @@ fn what_is_written_at_one_server_is_read_and_watched_at_the_others() {
             assert_eq!(all.call(next, clients[next], CREATE, &ask::create(&path, "x", 0)).err, -110, "refused by the leader");
         }
         all.agree();
+    });
+}
+
+#[test]
+fn only_the_leader_takes_away_what_goes_by_itself() {
+    on_each(|all| {
+        for at in 0..3 {
+            let c = all.connect(at);
+            let path = format!("/c{at}");
+            assert_eq!(all.call(at, c, CREATE_CONTAINER, &ask::create(&path, "", 4)).path_stat().0, path);
+            let child = format!("{path}/x");
+            let both = [(CREATE, ask::create(&child, "", 0)), (DELETE, ask::path_version(&child, -1))];
+            assert_eq!(all.call(at, c, MULTI, &ask::multi(&both)).results().len(), 2);
+        }
+        let before = all.rigs[all.leader()].log.headers(Zxid::ZERO).len();
+        all.advance(61_000);
+        all.agree();
+        let headers = all.rigs[all.leader()].log.headers(Zxid::ZERO);
+        assert_eq!(headers[before..].iter().filter(|header| header.kind == DELETE_CONTAINER).count(), 3);
+        for at in 0..3 {
+            let c = all.connect(at);
+            assert_eq!(all.call(at, c, EXISTS, &ask::path_watch(&format!("/c{at}"), false)).err, -101);
+        }
     });
 }
 

@@ -290,7 +290,7 @@ impl Model {
 
     fn multi(&mut self, by: Asker<'_>, members: &[Op], happened: &mut Vec<Happening>) -> Answer {
         let undecodable = |op: &Op| match op {
-            Op::Create { flags, .. } => !(0..=6).contains(flags),
+            Op::Create { op, flags, .. } => !(0..=4).contains(flags) && !(*op == opcode::CREATE_TTL && matches!(flags, 5 | 6)),
             Op::Delete { .. } | Op::SetData { .. } | Op::Check { .. } => false,
             _ => true,
         };
@@ -300,7 +300,16 @@ impl Model {
         let (before, told) = (self.nodes.clone(), happened.len());
         let mut results = Vec::new();
         for member in members {
-            match self.single(by, member, happened) {
+            // The mode decides which create it is.
+            let mut member = member.clone();
+            if let Op::Create { op, flags, .. } = &mut member {
+                *op = match flags {
+                    4 => opcode::CREATE_CONTAINER,
+                    0..=3 if *op == opcode::CREATE_TTL => opcode::CREATE,
+                    _ => *op,
+                };
+            }
+            match self.single(by, &member, happened) {
                 Ok(result) => results.push(result),
                 Err(code) => {
                     self.nodes = before;
@@ -323,7 +332,6 @@ impl Model {
                 match (*flags, *op) {
                     (5 | 6, _) => return Err(-6),
                     (0..=4, opcode::CREATE_TTL) => return Err(-8),
-                    (0..=4, opcode::CREATE_CONTAINER) => return Err(-6),
                     (0..=4, _) => {}
                     _ => return Err(-8),
                 }
@@ -339,7 +347,8 @@ impl Model {
                 if self.nodes[parent].stat.ephemeral_owner != 0 {
                     return Err(-108);
                 }
-                let owner = if matches!(flags, 1 | 3) { session } else { 0 };
+                let is_ephemeral = matches!(flags, 1 | 3) && *op != opcode::CREATE_CONTAINER;
+                let owner = if is_ephemeral { session } else { 0 };
                 let stat = Stat {
                     czxid: zxid,
                     mzxid: zxid,

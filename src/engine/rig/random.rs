@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::ask::{Frame, Reply, Result1};
 use super::model::{Acls, Answer, Asker, Happening, Model, Op};
 use super::{C, Rig, Setup};
+use crate::engine::sequencer::Lifetimes;
 use crate::ground::ids::{SessionId, Zxid};
 use crate::proto::opcode;
 use crate::proto::txn::TxnHeader;
@@ -200,7 +201,9 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        let mut setup = Setup { segment: 128 << 10, ..Setup::of(if seed.is_multiple_of(8) { 1 } else { 4 }) };
+        // What goes by itself has tests of its own.
+        let lifetimes = Lifetimes { check_ms: u64::MAX, ..Lifetimes::default() };
+        let mut setup = Setup { lifetimes, segment: 128 << 10, ..Setup::of(if seed.is_multiple_of(8) { 1 } else { 4 }) };
         setup.flush.flights = 1 + random.below(4);
         setup.ring = 1 + random.below(6);
         let rig = Rig::with(setup);

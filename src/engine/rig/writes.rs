@@ -5,8 +5,8 @@ use super::{C, Rig, on_both};
 use crate::ground::ids::Zxid;
 use crate::proto::acl::Acl;
 use crate::proto::opcode::{
-    AUTH, CHECK, CREATE, CREATE_CONTAINER, CREATE_TTL, CREATE2, DELETE, EXISTS, GET_ACL, GET_CHILDREN, GET_DATA, MULTI,
-    MULTI_READ, RECONFIG, SET_ACL, SET_DATA,
+    AUTH, CHECK, CREATE, CREATE_CONTAINER, CREATE_TTL, CREATE2, DELETE, DELETE_CONTAINER, EXISTS, GET_ACL, GET_CHILDREN,
+    GET_DATA, MULTI, MULTI_READ, RECONFIG, SET_ACL, SET_DATA,
 };
 use crate::proto::stat::Stat;
 
@@ -298,6 +298,11 @@ fn multis_to_the_byte() {
         // Modes that are not enabled are refused as members, not as a whole.
         let ttl = [(CREATE_TTL, ask::create_ttl("/t", 5, 1000)), (CREATE_CONTAINER, ask::create("/t", "", 4))];
         assert_eq!(rig.multi(c, &ttl), [-6, -2].map(Result1::Error));
+        // Ones that are, and a delete that is the server's own, which no client may put into a multi.
+        let both = [(CREATE_CONTAINER, ask::create("/t", "", 4)), (CREATE, ask::create("/t/x", "", 0))];
+        let [Result1::PathStat(path, stat), Result1::Path(child)] = &rig.multi(c, &both)[..] else { panic!("both are done") };
+        assert_eq!((path.as_str(), stat.ephemeral_owner, child.as_str()), ("/t", 0, "/t/x"));
+        assert_eq!(rig.call(c, MULTI, &ask::multi(&[(DELETE_CONTAINER, ask::path("/t"))])).err, -5);
         assert_eq!(rig.get(c, "/", false).err, 0, "the connection is usable");
     });
 }

@@ -12,6 +12,7 @@ use crate::proto::acl::{self, Acl, AclRef};
 use crate::proto::code::Code;
 use crate::proto::jute::Reader;
 use crate::proto::opcode;
+use crate::proto::owner;
 use crate::proto::path;
 use crate::proto::request::{Create, Write};
 use crate::proto::txn::{self, Txn, TxnHeader};
@@ -39,13 +40,20 @@ pub(super) struct Asker<'a> {
 pub struct Ledger {
     tree: Tree,
     auth: AuthConfig,
+    /// Whether znodes with a time to live can be made.
+    extended_types: bool,
 }
 
 impl Ledger {
-    /// A ledger over a tree, fresh or restored.
+    /// A ledger over a tree, fresh or restored. No znode with a time to live can be made.
     #[must_use]
     pub const fn new(tree: Tree, auth: AuthConfig) -> Self {
-        Self { tree, auth }
+        Self { tree, auth, extended_types: false }
+    }
+
+    /// Whether znodes with a time to live can be made.
+    pub(super) const fn set_extended_types(&mut self, extended_types: bool) {
+        self.extended_types = extended_types;
     }
 
     /// Its tree, which stands at the last proposal.
@@ -101,6 +109,10 @@ impl Ledger {
             let is_whole = (0..3).all(|_| r.string_or_null().is_ok()) && r.long().is_ok();
             return Err(if is_whole { Code::ReconfigDisabled } else { Code::MarshallingError });
         }
+        if op == opcode::DELETE_CONTAINER {
+            // The server's own, which looks at no ACL. A ZooKeeper passes it on from its clients.
+            return Err(Code::Unimplemented);
+        }
         let write = Write::decode(op, &mut Reader::new(body)).map_err(|_| Code::MarshallingError)?;
         let txn = self.decide(&write, header.session, by)?;
         header.kind = op;
@@ -122,7 +134,7 @@ impl Ledger {
         Txn::Error { err: code.as_wire() }.encode(blob);
     }
 
-    /// Appends a transaction that the server itself makes: the opening or closing of a session.
+    /// Appends a transaction that the server itself makes, as the opening or closing of a session.
     pub(super) fn session(
         &mut self,
         header: &mut TxnHeader,
@@ -136,6 +148,11 @@ impl Ledger {
         txn.encode(blob);
         self.apply(header, txn, steps);
         txn::encode_digest(blob, self.tree.digest());
+    }
+
+    /// Appends the transaction that takes away a znode whose time has come.
+    pub(super) fn reap(&mut self, mut header: TxnHeader, path: String, blob: &mut Vec<u8>, steps: &mut Vec<Step>) {
+        self.session(&mut header, opcode::DELETE_CONTAINER, &Txn::Delete { path: path.into() }, blob, steps);
     }
 
     /// The closing of a session, with all its ephemerals.
@@ -203,18 +220,19 @@ impl Ledger {
             2 => (false, true),
             3 => (true, true),
             // Znodes with a time to live come with the extended types.
-            5 | 6 => return Err(Code::Unimplemented),
+            5 | 6 if !self.extended_types => return Err(Code::Unimplemented),
+            5 => (false, false),
+            6 => (false, true),
             _ => return Err(Code::BadArguments),
         };
-        if create.op == opcode::CREATE_TTL {
-            // A mode without a time to live must not carry one; a negative one stops a real ZooKeeper for good.
+        let has_ttl = matches!(create.flags, 5 | 6);
+        // A mode with a time to live needs one that can be stored, and one without must not carry one. With a negative one in a createTTL a real
+        // ZooKeeper stops for good.
+        if has_ttl != (create.op == opcode::CREATE_TTL) || has_ttl && !owner::is_ttl(create.ttl_ms) {
             return Err(Code::BadArguments);
         }
         if ephemeral {
             by.owns?;
-        }
-        if create.op == opcode::CREATE_CONTAINER {
-            return Err(Code::Unimplemented);
         }
         if create.path.contains('\0') {
             return Err(Code::BadArguments);
@@ -233,6 +251,11 @@ impl Ledger {
             return Err(Code::NoChildrenForEphemerals);
         }
         let parent_cversion = parent.cversion().wrapping_add(1);
+        // The operation decides and not the flags, as in ZooKeeper: a container of any other mode is one nevertheless.
+        if has_ttl || create.op == opcode::CREATE_CONTAINER {
+            let ttl_ms = has_ttl.then_some(create.ttl_ms);
+            return Ok(Txn::CreateLasting { path, data: create.data, acl, parent_cversion, ttl_ms });
+        }
         if ephemeral && !self.close_stays_small(session, &path) {
             return Err(Code::SystemError);
         }

@@ -506,6 +506,7 @@ impl Sequencer {
                 assert!(last <= at, "the state stands where it was said to");
                 member.floor = at;
                 (self.ledger, self.sessions, self.appender) = (ledger, sessions, appender);
+                self.ledger.set_extended_types(self.reaper.lifetimes().extended_types);
                 self.proposed = at;
                 for shard in 0..self.shards {
                     let view = Box::new(self.ledger.tree().view().clone());

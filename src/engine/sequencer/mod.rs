@@ -13,6 +13,7 @@ mod local;
 mod member;
 mod multi;
 mod queue;
+mod reaper;
 mod replica;
 mod restore;
 mod room;
@@ -25,6 +26,7 @@ pub use batch::FlushKnobs;
 pub use ledger::Ledger;
 pub use local::LocalKnobs;
 pub use member::Done;
+pub use reaper::Lifetimes;
 pub use restore::{Restore, RestoreError, Restored};
 pub use room::Room;
 
@@ -33,6 +35,7 @@ use self::corridor::Asked;
 use self::gather::Gathers;
 use self::ledger::Asker;
 use self::member::Member;
+use self::reaper::Reaper;
 use super::census::{ArchiveCensus, Word};
 use super::message::{Ask, Batch, Inward, Item, Outcome, Outward, Train};
 use crate::ground::ids::{SessionId, ShardId, Ticket, Zxid};
@@ -125,6 +128,7 @@ pub struct Sequencer {
     archive: ArchiveCensus,
     /// Somebody has asked for an image.
     wants_image: bool,
+    reaper: Reaper,
 }
 
 impl Sequencer {
@@ -154,6 +158,7 @@ impl Sequencer {
             log_bytes: 0,
             archive: ArchiveCensus::default(),
             wants_image: false,
+            reaper: Reaper::new(Lifetimes::default(), now),
         }
     }
 
@@ -379,14 +384,16 @@ impl Sequencer {
 
     /// What time brings: sessions that had not been heard of in time at the moment up to which all clients have been heard
     /// are closed. While this process is kept from its processors, or has more to do than it can, that moment stands still:
-    /// the silence of a session may then be ours.
+    /// the silence of a session may then be ours. Znodes that go by themselves go, when they are due.
     pub fn tick(&mut self, now: Now, heard_up_to: Millis) {
         self.open_for_reading(now);
+        let is_leaders = self.leads();
+        self.reap(is_leaders && !self.closing, now);
         if self.closing {
             return;
         }
         self.expire_locals(heard_up_to.min(now.mono()));
-        if !self.leads() {
+        if !is_leaders {
             return;
         }
         for session in self.sessions.expired(heard_up_to.min(now.mono())) {

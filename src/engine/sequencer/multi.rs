@@ -65,7 +65,7 @@ pub(super) fn write(
 fn member(op: i32) -> Member {
     match op {
         opcode::CREATE => Member::Created,
-        opcode::CREATE2 => Member::Created2,
+        opcode::CREATE2 | opcode::CREATE_CONTAINER | opcode::CREATE_TTL => Member::Created2,
         opcode::DELETE => Member::Deleted,
         opcode::SET_DATA => Member::Set,
         opcode::CHECK => Member::Checked,

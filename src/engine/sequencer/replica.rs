@@ -92,7 +92,7 @@ fn parts(members: &[(i32, Txn<'_>)]) -> Box<[Part]> {
         (_, Txn::Error { err }) => Part::Error(*err),
         _ if failed => Part::Error(0),
         (&opcode::CREATE, _) => Part::Created,
-        (_, Txn::Create { .. }) => Part::Created2,
+        (_, Txn::Create { .. } | Txn::CreateLasting { .. }) => Part::Created2,
         (_, Txn::Delete { .. }) => Part::Deleted,
         (_, Txn::SetData { .. }) => Part::Set,
         _ => Part::Checked,

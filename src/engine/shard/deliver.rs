@@ -228,7 +228,9 @@ impl Shard {
 fn done(out: &mut Vec<u8>, op: i32, steps: &[Step]) {
     match (op, steps) {
         (opcode::CREATE, [Step::Link { record, .. }]) => crate::proto::jute::Writer::string(out, record.path()),
-        (opcode::CREATE2, [Step::Link { record, .. }]) => reply::path_and_stat(out, record.path(), &record.stat()),
+        (opcode::CREATE2 | opcode::CREATE_CONTAINER | opcode::CREATE_TTL, [Step::Link { record, .. }]) => {
+            reply::path_and_stat(out, record.path(), &record.stat());
+        }
         (opcode::SET_DATA | opcode::SET_ACL, [Step::Put { record, .. }]) => record.stat().encode(out),
         (opcode::DELETE, [Step::Unlink { .. }]) => {}
         (op, steps) => panic!("operation {op} with {} changes", steps.len()),

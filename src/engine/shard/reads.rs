@@ -55,7 +55,7 @@ pub(super) fn serve(desk: &mut Desk, conn: &mut Conn, id: ConnId, xid: i32, op: 
 
 /// Bytes that the answer to a read would have, roughly, if it were served now. It is parked behind a write, and all that is
 /// parked is answered at once.
-pub(super) fn weight(desk: &Desk, op: i32, body: &[u8]) -> usize {
+pub(super) fn weight(desk: &Desk, conn: &Conn, op: i32, body: &[u8]) -> usize {
     let mut r = Reader::new(body);
     match op {
         opcode::GET_DATA | opcode::GET_CHILDREN | opcode::GET_CHILDREN2 => {
@@ -69,6 +69,8 @@ pub(super) fn weight(desk: &Desk, op: i32, body: &[u8]) -> usize {
             });
             weights.sum::<usize>().min(REPLY_MAX)
         }
+        opcode::GET_EPHEMERALS => desk.view.ephemeral_bytes(conn.session),
+        opcode::WHO_AM_I => conn.who.iter().map(|identity| 8 + identity.scheme.len() + identity.user_name().len()).sum(),
         // Events repeat the paths, each with some thirty bytes around it.
         opcode::SET_WATCHES | opcode::SET_WATCHES2 => body.len() * 8,
         _ => body.len(),
@@ -145,6 +147,26 @@ fn read(desk: &mut Desk, conn: &mut Conn, id: ConnId, op: i32, r: &mut Reader<'_
                 return Err(Code::NoWatcher);
             }
         }
+        opcode::GET_EPHEMERALS => {
+            let prefix = r.string_or_null().map_err(|_| Code::MarshallingError)?;
+            get_ephemerals(desk, conn, prefix.as_deref().unwrap_or_default());
+        }
+        opcode::GET_ALL_CHILDREN_NUMBER => {
+            let path = r.string().map_err(|_| Code::MarshallingError)?;
+            let slot = desk.view.find(rooted(&path)).ok_or(Code::NoNode)?;
+            permit(desk, conn, desk.view.record(slot), acl::READ)?;
+            // The empty path is no part of the root's, and the root is below it, as observed on ZooKeeper.
+            let itself = usize::from(path.is_empty());
+            conn.out.count(desk.view.descendants(slot) + itself);
+        }
+        opcode::WHO_AM_I => {
+            let Conn { out, who, .. } = conn;
+            out.count(who.iter().count());
+            for identity in who.iter() {
+                out.string(identity.scheme);
+                out.string(identity.user_name());
+            }
+        }
         _ => unreachable!("only reads are served here"),
     }
     Ok(())
@@ -192,6 +214,15 @@ fn get_data(desk: &Desk, conn: &mut Conn, ask: &PathWatch<'_>) -> Result<(), Cod
     permit(desk, conn, node, acl::READ)?;
     stat::encode_data(&mut conn.out, node.data(), &node.stat());
     Ok(())
+}
+
+/// The session's own, which no ACL keeps from it. A prefix is one of text and not of names, as in ZooKeeper; none, and that of the root, has all.
+fn get_ephemerals(desk: &Desk, conn: &mut Conn, prefix: &str) {
+    let is_all = prefix.trim().is_empty() || prefix.trim() == path::ROOT;
+    let Conn { out, session, .. } = conn;
+    let paths = || desk.view.ephemerals(*session).filter(|path| is_all || path.starts_with(prefix));
+    out.count(paths().count());
+    paths().for_each(|path| out.string(path));
 }
 
 fn get_children(desk: &Desk, conn: &mut Conn, ask: &PathWatch<'_>, with_stat: bool) -> Result<(), Code> {

@@ -42,6 +42,9 @@ const fn kind(op: i32) -> Kind {
         | opcode::GET_ACL
         | opcode::SYNC
         | opcode::MULTI_READ
+        | opcode::GET_EPHEMERALS
+        | opcode::GET_ALL_CHILDREN_NUMBER
+        | opcode::WHO_AM_I
         | opcode::SET_WATCHES
         | opcode::SET_WATCHES2
         | opcode::ADD_WATCH
@@ -60,7 +63,6 @@ const fn kind(op: i32) -> Kind {
         opcode::PING => Kind::Ping,
         opcode::AUTH => Kind::Auth,
         opcode::SASL => Kind::Sasl,
-        opcode::GET_EPHEMERALS | opcode::GET_ALL_CHILDREN_NUMBER | opcode::WHO_AM_I => Kind::Later,
         _ => Kind::Unknown,
     }
 }
@@ -168,7 +170,7 @@ impl Shard {
                 self.replied(id, op, reply::PING_XID, now.mono(), now);
             }
             Kind::Read => {
-                let weight = reads::weight(&self.desk, op, body);
+                let weight = reads::weight(&self.desk, conn, op, body);
                 conn.lane.park(Pending::Read { xid, op, body: body.into(), weight, arrived: now.mono() });
             }
             Kind::Ping => {

@@ -269,7 +269,7 @@ mod tests {
                 ("jute.maxbuffer", "4096"),
                 ("readonlymode.enabled", "true"),
                 ("fsync.warningthresholdms", "5"),
-                ("znode.container.maxPerMinute", "1"),
+                ("leader.nodelay", "true"),
             ]))
             .unwrap();
         given.check().unwrap();

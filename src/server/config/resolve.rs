@@ -8,6 +8,7 @@ use super::notice::Notice;
 use super::place::Place;
 use super::settings::{FlushConfig, FlushMethod, FourLetterWords, Pin, Secret, SequencerPlacement, ServerConfig};
 use super::value::quoted;
+use crate::engine::sequencer::Lifetimes;
 use crate::ground::ids::ServerId;
 use crate::ground::limits;
 use crate::proto::members::server_id;
@@ -104,6 +105,7 @@ pub fn resolve(
             .map(|i| Secret(i.text.clone())),
         digest_auth_enabled: given.bool("DigestAuthenticationProvider.enabled")?,
         skip_acl: skip_acl(given)?,
+        lifetimes: lifetimes(given, id)?,
         readonlymode,
         sasl_wanted,
         local_sessions: given.bool("localSessionsEnabled")?,
@@ -308,6 +310,20 @@ fn four_letter_words(given: &mut Given, readonlymode: bool) -> Result<FourLetter
         words.words.insert("isro".to_owned());
     }
     Ok(words)
+}
+
+/// Session ids begin with the server's number, and the owners of znodes with a time to live with 255.
+fn lifetimes(given: &Given, id: ServerId) -> Result<Lifetimes, ConfigError> {
+    let extended_types = given.bool("extendedTypesEnabled")?;
+    if let Some(item) = given.get("extendedTypesEnabled").filter(|_| extended_types && id.0 == u8::MAX) {
+        return Err(value_error("extendedTypesEnabled", item, "false where myid is 255"));
+    }
+    Ok(Lifetimes {
+        extended_types,
+        check_ms: u64_of(given.int("znode.container.checkIntervalMs")?),
+        max_per_minute: u64_of(given.int("znode.container.maxPerMinute")?),
+        max_never_used_ms: u64_of(given.int("znode.container.maxNeverUsedIntervalMs")?),
+    })
 }
 
 /// `yes` and nothing else, as in ZooKeeper.

@@ -1,6 +1,7 @@
 //! Settings: the configuration in effect, every default filled in and every unit in its name or its comment.
 
 use super::ensemble::Ensemble;
+use crate::engine::sequencer::Lifetimes;
 use crate::ground::ids::ServerId;
 use crate::storage::retention::Policy;
 use std::collections::BTreeSet;
@@ -54,6 +55,8 @@ pub struct ServerConfig {
     pub sasl_wanted: bool,
     /// No ACL is checked.
     pub skip_acl: bool,
+    /// How containers and znodes with a time to live are dealt with.
+    pub lifetimes: Lifetimes,
     /// `readonlymode.enabled`; for a server alone it only opens the word `isro`.
     pub readonlymode: bool,
     /// Sessions of a member's clients are known to it alone at first (`localSessionsEnabled`). Nothing to a server alone.

@@ -20,7 +20,7 @@ const METRICS: &str = "metrics export";
 const IMAGES: &str = "snapshots";
 const THROTTLE: &str = "request throttling";
 const CONNECTION_THROTTLE: &str = "connection throttling";
-const LIFETIMES: &str = "container and TTL nodes";
+const TTL_353: &str = "TTL nodes as 3.5.3 wrote them";
 const PATH_STATS: &str = "path statistics";
 
 const THREADS: &str = "one thread a core serves connections and requests; see shards";
@@ -184,11 +184,11 @@ pub const TABLE: &[Key] = &[
     // Sessions, node types, watches.
     works("localSessionsEnabled", Bool, "false"),
     works("localSessionsUpgradingEnabled", Bool, "false"),
-    later("extendedTypesEnabled", LIFETIMES),
-    later("emulate353TTLNodes", LIFETIMES),
-    bare(later("znode.container.checkIntervalMs", LIFETIMES)),
-    bare(later("znode.container.maxPerMinute", LIFETIMES)),
-    bare(later("znode.container.maxNeverUsedIntervalMs", LIFETIMES)),
+    works("extendedTypesEnabled", Bool, "false"),
+    later("emulate353TTLNodes", TTL_353),
+    bare(works("znode.container.checkIntervalMs", Int(1, I32), "60000")),
+    bare(works("znode.container.maxPerMinute", Int(1, I32), "10000")),
+    bare(works("znode.container.maxNeverUsedIntervalMs", Int(-I32 - 1, I32), "0")),
     none("watchManagerName", WATCHES),
     none("watcherCleanThreadsNum", WATCHES),
     none("watcherCleanThreshold", WATCHES),
