@@ -342,6 +342,11 @@ mod tests {
             let (acl, ephemeral) = (lists[n % 3].clone().into(), n > 0 && n % 11 == 0);
             take(opcode::CREATE, &Txn::Create { path: path.clone().into(), data, acl, ephemeral, parent_cversion: -1 });
         }
+        for (n, ttl_ms) in [None, Some(90_000)].into_iter().enumerate() {
+            let (path, acl) = (format!("/l{n}").into(), lists[0].clone().into());
+            let kind = if ttl_ms.is_some() { opcode::CREATE_TTL } else { opcode::CREATE_CONTAINER };
+            take(kind, &Txn::CreateLasting { path, data: None, acl, parent_cversion: -1, ttl_ms });
+        }
         let mut loaded = restore.into_loaded();
         loaded.zxid = AT;
         loaded

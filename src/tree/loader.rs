@@ -513,7 +513,7 @@ mod tests {
     fn txn() -> impl Strategy<Value = (i64, Txn<'static>)> {
         let path = prop::collection::vec(prop::sample::select(vec!["a", "b", "c", "\u{e4}\u{4e2d}"]), 1..5)
             .prop_map(|names| format!("/{}", names.join("/")));
-        let txn = (path, data(), acl(), any::<bool>(), 0..10u8).prop_map(|(path, data, acl, ephemeral, op)| match op {
+        let txn = (path, data(), acl(), any::<bool>(), 0..12u8).prop_map(|(path, data, acl, ephemeral, op)| match op {
             0..5 => {
                 let data: Option<&'static [u8]> = data.map(|data| &*data.leak());
                 // Ephemerals have no children: their sessions end in one transaction, in the order of slots.
@@ -523,6 +523,10 @@ mod tests {
             5..7 => Txn::Delete { path: path.into() },
             7 => Txn::SetData { path: path.into(), data: data.map(|data| &*data.leak()), version: 5 },
             8 => Txn::SetAcl { path: path.into(), acl: acl.into(), version: 2 },
+            9 | 10 => {
+                let ttl_ms = (op == 10).then_some(5000);
+                Txn::CreateLasting { path: path.into(), data: None, acl: acl.into(), parent_cversion: -1, ttl_ms }
+            }
             _ => Txn::CloseSession { paths: vec![] },
         });
         (1..4i64, txn)
@@ -542,11 +546,13 @@ mod tests {
             }
             let mut back = again(&tree);
             prop_assert_eq!(seen(&back), seen(&tree));
+            prop_assert_eq!(back.expiring(), tree.expiring());
             for (zxid, (session, txn)) in (1000..).zip(&after) {
                 prop_assert_eq!(apply(&mut tree, zxid, *session, txn), apply(&mut back, zxid, *session, txn));
                 prop_assert_eq!(tree.digest(), back.digest());
             }
             prop_assert_eq!(seen(&back), seen(&tree));
+            prop_assert_eq!(back.expiring(), tree.expiring());
             prop_assert_eq!(seen(&again(&back)), seen(&tree));
         }
 

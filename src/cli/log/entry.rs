@@ -259,8 +259,16 @@ mod tests {
         let acls = "acl=world:anyone:cdrwa,digest:u:h:ra parent_cversion=3";
         let cases = [
             (opcode::CREATE2, create("/a b", None, true), format!("> create2 \"/a b\" data=null ephemeral {acls} #\n")),
-            (opcode::CREATE_CONTAINER, lasting(None), format!("> createContainer /l data=1 {} #\n", "acl= parent_cversion=3")),
-            (opcode::CREATE_TTL, lasting(Some(90)), format!("> createTTL /l data=1 ttl=90ms {} #\n", "acl= parent_cversion=3")),
+            (
+                opcode::CREATE_CONTAINER,
+                lasting(None),
+                format!("> createContainer /l data=1 {} #\n", "acl=\"\" parent_cversion=3"),
+            ),
+            (
+                opcode::CREATE_TTL,
+                lasting(Some(90)),
+                format!("> createTTL /l data=1 ttl=90ms {} #\n", "acl=\"\" parent_cversion=3"),
+            ),
             (opcode::DELETE, Txn::Delete { path: "/a".into() }, "> delete /a #\n".into()),
             (
                 opcode::SET_DATA,

@@ -269,13 +269,13 @@ mod tests {
                 ("jute.maxbuffer", "4096"),
                 ("readonlymode.enabled", "true"),
                 ("fsync.warningthresholdms", "5"),
-                ("leader.nodelay", "true"),
+                ("znode.container.maxPerMinute", "1"),
             ]))
             .unwrap();
         given.check().unwrap();
         assert_eq!((given.int("jute.maxbuffer"), given.bool("readonlymode.enabled")), (Ok(4096), Ok(true)));
-        assert_eq!(given.int("fsync.warningthresholdms"), Ok(5));
-        assert_eq!(given.notices.len(), 1, "{:?}", given.notices);
+        assert_eq!((given.int("fsync.warningthresholdms"), given.int("znode.container.maxPerMinute")), (Ok(5), Ok(1)));
+        assert_eq!(given.notices.len(), 0, "{:?}", given.notices);
     }
 
     #[test]

@@ -103,6 +103,7 @@ fn every_working_key_has_its_effect() {
         ("DigestAuthenticationProvider.superDigest", "super:abc"),
         ("DigestAuthenticationProvider.enabled", "false"),
         ("skipACL", "yes"),
+        ("extendedTypesEnabled", "true"),
         ("4lw.commands.whitelist", "ruok, mntr"),
         ("flush.method", "fdatasync"),
         ("flush.flights", "1"),
@@ -127,12 +128,19 @@ fn every_working_key_has_its_effect() {
             assert_eq!(line.from, "zoo.cfg:3", "{line}");
         }
     }
-    for (key, value) in [("jute.maxbuffer", "0x200000"), ("readonlymode.enabled", "true")] {
+    let own_name = [
+        ("jute.maxbuffer", "0x200000"),
+        ("readonlymode.enabled", "true"),
+        ("znode.container.checkIntervalMs", "70"),
+        ("znode.container.maxPerMinute", "80"),
+        ("znode.container.maxNeverUsedIntervalMs", "90"),
+    ];
+    for (key, value) in own_name {
         let loaded = full(Some("dataDir=/d\nclientPort=2181"), &[(key, value)], &Overrides::default(), true).unwrap();
         assert_ne!(loaded.config, base, "{key} has no effect");
     }
     // The rest of the table's working keys are those of ensembles, which have tests of their own.
-    let tested = |name: &str| cases.iter().any(|c| c.0 == name) || ["jute.maxbuffer", "readonlymode.enabled"].contains(&name);
+    let tested = |name: &str| cases.iter().chain(&own_name).any(|c| c.0 == name);
     let rest: Vec<_> = TABLE.iter().filter(|k| k.kind == Kind::Works && !tested(k.name)).map(|k| k.name).collect();
     let of_ensembles = [
         "server.N",
@@ -414,6 +422,18 @@ fn the_settings_of_kazoos_tests_load() {
     assert_eq!((ensemble.me.0, ensemble.init_limit, ensemble.configuration.servers.len()), (2, 4, 3));
 }
 
+/// The owner of a znode with a time to live would look like a session of server 255.
+#[test]
+fn no_extended_types_where_myid_is_255() {
+    let text = "tickTime=2000\ndataDir=/t\nclientPort=2182\ninitLimit=5\nsyncLimit=2\nserver.1=a:1:2\nserver.255=localhost:3:4\n";
+    let load = |value| {
+        let properties = [("zookeeper.extendedTypesEnabled", value)];
+        numbered(Some(text), &properties, &Overrides::default(), true, Some("255"))
+    };
+    assert!(!load("false").unwrap().config.lifetimes.extended_types);
+    assert!(load("true").unwrap_err().to_string().contains("extendedTypesEnabled"));
+}
+
 /// The settings of the real server beside us, one that runs alone.
 #[test]
 fn the_settings_of_a_real_server_alone_load() {
@@ -426,6 +446,7 @@ fn the_settings_of_a_real_server_alone_load() {
     ];
     let loaded = full(Some(text), &properties, &Overrides::default(), true).unwrap();
     assert_eq!(loaded.config.client_addr.to_string(), "127.0.0.1:2182");
+    assert!(loaded.config.lifetimes.extended_types);
 }
 
 /// The guide names every key that works, with its default.
