@@ -27,8 +27,6 @@ enum Kind {
     Ping,
     Auth,
     Sasl,
-    /// Known to ZooKeeper and not yet here: refused, and the connection goes on.
-    Later,
     /// Refused, and the connection ends.
     Unknown,
 }
@@ -198,10 +196,6 @@ impl Shard {
                 // No SASL is configured: no error, and no token.
                 reply::ok(&mut conn.out, xid, Zxid::ZERO, |out| out.buffer(None));
                 self.replied(id, op, xid, now.mono(), now);
-            }
-            Kind::Later => {
-                conn.lane.park(Pending::Refusal { xid, code: Code::Unimplemented, is_last: false });
-                self.release(id, now);
             }
             Kind::Unknown => {
                 conn.lane.park(Pending::Refusal { xid, code: Code::Unimplemented, is_last: true });
