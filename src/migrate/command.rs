@@ -8,7 +8,6 @@ use clap::{Args, Subcommand};
 
 use super::export::{State, export, refuse_used};
 use super::import::{From, import};
-use super::imported::ZnodeRef;
 use super::progress::Progress;
 use crate::engine::archivist::load::Loaded;
 use crate::runtime::chance;
@@ -19,6 +18,7 @@ use crate::server::config::reader::{Request, read};
 use crate::server::config::resolve::Overrides;
 use crate::server::config::settings::ServerConfig;
 use crate::server::recover::{self, IMAGES, LOG};
+use crate::tree::replay::znode::ZnodeRef;
 
 const IMPORT: &str = "\
 Makes a data directory of ours from that of a ZooKeeper server.

@@ -9,8 +9,6 @@ use super::adler::Adler;
 use super::compression::Compression;
 use super::flaw::Flaw;
 use super::import::VERSION_DIR;
-use super::imported::ZnodeRef;
-use super::model::Unfinished;
 use super::progress::Progress;
 use super::snapshot::{self, FORMAT, MAGIC, SnapshotName};
 use crate::ground::ids::{SessionId, Zxid};
@@ -19,6 +17,8 @@ use crate::proto::acl::Acl;
 use crate::proto::jute::Writer;
 use crate::proto::snapshot::{END, OPEN_LIST, put_end, put_list, put_session, put_znode};
 use crate::proto::txn::DIGEST_VERSION;
+use crate::tree::replay::model::{self, Unfinished};
+use crate::tree::replay::znode::ZnodeRef;
 
 /// Bytes gathered before they are added to the check value and written.
 const CHUNK: usize = 64 << 10;
@@ -217,7 +217,7 @@ fn write<'a, W: Write>(
         let list = lists.get(znode.acl).copied().unwrap_or(OPEN_LIST);
         put_znode(&mut out.bytes, znode.path, znode.data, list, &stored.into());
         seen.znodes += 1;
-        seen.extended += usize::from(super::model::is_extended(&stored));
+        seen.extended += usize::from(model::is_extended(&stored));
         seen.largest = seen.largest.max(znode.data.map_or(0, <[u8]>::len));
         let znodes = seen.znodes;
         progress.tell(|| format!("writing the snapshot: {znodes} znodes"));
@@ -252,10 +252,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::import::{From, import};
-    use super::super::imported::{Imported, Znode, digest_of};
+    use super::super::imported::Imported;
     use super::*;
     use crate::proto::path::ROOT;
     use crate::tree::record::Stored;
+    use crate::tree::replay::znode::{Znode, digest_of};
 
     fn any_stored() -> impl Strategy<Value = Stored> {
         let long = prop_oneof![Just(0), any::<i64>()];

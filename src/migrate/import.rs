@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::change::{self, Change};
 use super::flaw::{Flaw, What};
 use super::imported::Imported;
 use super::log::{LogFile, LogName, Next};
-use super::model::{At, Model, Unfinished};
 use super::progress::Progress;
 use super::snapshot::{self, SnapshotName, Told};
 use crate::ground::ids::{SessionId, Zxid};
 use crate::proto::txn::DIGEST_VERSION;
+use crate::tree::replay::change::{self, Change};
+use crate::tree::replay::model::{At, Model, Unfinished};
 
 /// Snapshots tried, the newest first, as ZooKeeper does.
 const TRIED_MAX: usize = 100;

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use super::compression::Compression;
 use super::flaw::{Flaw, What};
-use super::model::{Misplaced, Model};
 use super::progress::Progress;
 use super::source::Source;
 use crate::ground::ids::{SessionId, Zxid};
 use crate::proto::acl::Acl;
 use crate::proto::path::ROOT;
 use crate::proto::snapshot::{END, OPEN_LIST, Persisted};
+use crate::tree::replay::model::{Misplaced, Model};
 
 /// First int of the file.
 pub(super) const MAGIC: i32 = i32::from_be_bytes(*b"ZKSN");

@@ -13,6 +13,7 @@ mod journal;
 pub mod loader;
 mod owners;
 pub mod record;
+pub mod replay;
 #[expect(clippy::module_inception, reason = "the room is named for its main noun")]
 pub mod tree;
 pub mod view;

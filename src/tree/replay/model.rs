@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::change::Change;
-use super::imported::{Znode, digest_of};
+use super::znode::{Znode, digest_of};
 use crate::ground::ids::{SessionId, Zxid};
 use crate::proto::acl::{Acl, READ};
 use crate::proto::path::{self, ROOT};
@@ -347,7 +347,8 @@ fn owner_of(stored: &Stored) -> Option<SessionId> {
 }
 
 /// Whether these are a container's or a TTL znode's counters.
-pub(super) fn is_extended(stored: &Stored) -> bool {
+#[must_use]
+pub fn is_extended(stored: &Stored) -> bool {
     stored.ephemeral_owner != 0 && owner_of(stored).is_none()
 }
 
