@@ -17,7 +17,7 @@ use super::mesh::{Common, SequencerPort};
 use super::peer_io::{PeerEvent, Peers};
 use super::preparer::Preparer;
 use super::sequencer_loop::fatal;
-use super::state_in::{Arrived, StateIn};
+use super::state_in::{Arrival, Arrived, Further, StateIn};
 use super::state_out::StateOut;
 use crate::auth::AuthConfig;
 use crate::engine::sequencer::{Done, Restored, Sequencer};
@@ -77,11 +77,11 @@ pub struct Member {
     history: HistoryReader,
     out: StateOut,
     states: StateIn,
-    arrived: (Sender<Arrived>, Receiver<Arrived>),
+    arrived: (Sender<Arrival>, Receiver<Arrival>),
     /// States that came, and whether their link has ended. Such a one may still have to be put in force.
     received: BTreeMap<Link, (Arrived, bool)>,
-    /// Links by which a state comes.
-    incoming: BTreeSet<Link>,
+    /// Links by which a state comes, and the way to those who take it.
+    incoming: BTreeMap<Link, Sender<Further>>,
     /// Links for which the log is read.
     reads: BTreeSet<Link>,
     /// Pieces of it that wait until their link has room.
@@ -129,7 +129,7 @@ impl Member {
             states,
             arrived: mpsc::channel(),
             received: BTreeMap::new(),
-            incoming: BTreeSet::new(),
+            incoming: BTreeMap::new(),
             reads: BTreeSet::new(),
             pieces: Vec::new(),
             task: None,
@@ -152,9 +152,23 @@ impl Member {
     pub fn turn(&mut self, engine: &mut Sequencer, now: Now) -> bool {
         let mut events = std::mem::take(&mut self.events);
         let mut any = self.peers.turn(&mut events);
-        while let Ok(arrived) = self.arrived.1.try_recv() {
-            let has_ended = !self.incoming.remove(&arrived.link);
-            self.received.insert(arrived.link, (arrived, has_ended));
+        while let Ok(arrival) = self.arrived.1.try_recv() {
+            any = true;
+            match arrival {
+                // What belongs to a link that has ended is nobody's.
+                Ok(arrived) if self.incoming.remove(&arrived.link).is_some() => {
+                    let link = arrived.link;
+                    self.received.insert(link, (arrived, false));
+                    engine.step(In::StateFinished { link }, now);
+                }
+                Err(link) if self.incoming.remove(&link).is_some() => {
+                    self.peers.perform(Out::HangUp { link, why: "the state that came cannot be put in force" });
+                    events.retain(|event| !event.is_of(link));
+                    self.forget(link);
+                    engine.step(In::LinkDown { link }, now);
+                }
+                _ => {}
+            }
         }
         for event in events.drain(..) {
             any = true;
@@ -165,13 +179,16 @@ impl Member {
                     }
                     engine.step(input, now);
                 }
-                PeerEvent::StateBegins { link, at } => match self.states.take(link, at, self.arrived.0.clone()) {
-                    Ok(sink) => {
-                        self.incoming.insert(link);
-                        self.peers.take_state(link, sink);
+                PeerEvent::StateBegins { link, at } => {
+                    let (further, from_engine) = mpsc::channel();
+                    match self.states.take(link, at, from_engine, self.arrived.0.clone()) {
+                        Ok(sink) => {
+                            self.incoming.insert(link, further);
+                            self.peers.take_state(link, sink);
+                        }
+                        Err(error) => fatal(&format!("cannot start a thread: {error}")),
                     }
-                    Err(error) => fatal(&format!("cannot start a thread: {error}")),
-                },
+                }
             }
         }
         self.events = events;
@@ -219,6 +236,8 @@ impl Member {
                     Ok(pieces) => self.peers.begin_state(link, pieces),
                     Err(error) => fatal(&format!("cannot start a thread: {error}")),
                 },
+                Out::Fold { link, record } => self.say_further(link, Further::Fold(record)),
+                Out::Finish { link, at } => self.say_further(link, Further::Finish(at)),
                 out => {
                     if let Out::HangUp { link, .. } = out {
                         self.forget(link);
@@ -233,6 +252,11 @@ impl Member {
     /// Writes to the sockets what waits for them.
     pub fn flush(&mut self) -> bool {
         self.peers.flush()
+    }
+
+    /// Where the state's taker has failed, it has said so, or is about to.
+    fn say_further(&self, link: Link, further: Further) {
+        let _ = self.incoming.get(&link).map(|taker| taker.send(further));
     }
 
     fn forget(&mut self, link: Link) {

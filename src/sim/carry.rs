@@ -2,7 +2,7 @@
 
 use super::log::Entry;
 use super::net::{End, Message};
-use super::oracle::Verdict;
+use super::oracle::{Verdict, Violation};
 use super::world::{Event, World};
 use crate::ground::ids::Zxid;
 use crate::proto::packet::Packet;
@@ -37,9 +37,8 @@ impl World {
                 self.input(node, In::Train { link: Link(link), packets })
             }
             Message::State(state) => {
-                let node_ = &mut self.nodes[node];
-                let process = node_.process.as_mut().expect("it was just there");
-                process.receive(Link(link), state, &mut node_.disk);
+                let process = self.nodes[node].process.as_mut().expect("it was just there");
+                process.receive(Link(link), &state).map_err(|why| broken(node, &why))?;
                 self.input(node, In::StateReceived { link: Link(link) })
             }
             Message::End => {
@@ -104,6 +103,24 @@ impl World {
         self.input(node, In::History { link: Link(link), records })
     }
 
+    /// A transaction belongs into a state that came.
+    pub(super) fn fold(&mut self, node: usize, link: Link, record: &Record) -> Verdict {
+        self.stats.count("taken into a state that came");
+        let process = self.nodes[node].process.as_mut().expect("it has just spoken");
+        process.fold(link, record).map_err(|why| broken(node, &why))
+    }
+
+    /// A state that came is exact: that takes a while.
+    pub(super) fn finish(&mut self, node: usize, link: Link, at: Zxid) -> Verdict {
+        let node_ = &mut self.nodes[node];
+        let now = node_.now(self.now);
+        let process = node_.process.as_mut().expect("it has just spoken");
+        process.finish(link, at, now, &mut node_.disk).map_err(|why| broken(node, &why))?;
+        let (life, ready) = (node_.life, self.now + 3 * self.case.settings.latency);
+        self.at(ready, Event::Ready { node, life, link: link.0 });
+        Ok(())
+    }
+
     /// A state is sent to a learner, and what waits behind it.
     pub(super) fn send_state(&mut self, node: usize, link: u64) -> Verdict {
         let is_open = self.net.end_of(link, node) == Some(End::Leader);
@@ -111,10 +128,13 @@ impl World {
         let mut chance = self.nodes[node].chance().clone();
         let now = self.nodes[node].now(self.now);
         let process = self.nodes[node].process.as_mut().expect("it has asked for this");
-        let snapshot = process.state_to_send(&mut chance, now);
+        let (snapshot, is_fuzzy) = process.state_to_send(&mut chance, now);
         let at = snapshot.state.at;
         process.pins.insert(link, at);
         *self.nodes[node].chance() = chance;
+        if is_fuzzy {
+            self.stats.count("fuzzy state sent");
+        }
         let snap = Packet::Snap { at };
         self.told(node, link, &snap)?;
         self.on_net(|net, now, later| {
@@ -127,4 +147,9 @@ impl World {
         }
         self.input(node, In::StateSent { link: Link(link), at })
     }
+}
+
+/// What came of a state that came is not that state.
+fn broken(node: usize, why: &str) -> Violation {
+    Violation { invariant: "I17", what: format!("server {}: {why}", node + 1) }
 }

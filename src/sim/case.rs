@@ -94,6 +94,8 @@ settings! {
     epoch
     /// Bytes of committed transactions that a leader keeps in memory for learners; 0 for as many as in the server.
     memory
+    /// A state is sent as a Java leader sends it, with effects of later transactions.
+    fuzzy
 }
 
 impl Settings {
@@ -138,6 +140,7 @@ impl Settings {
             bootstrap: c.pick(&[0, 1, 1, 2]),
             epoch: c.pick(&[0, 0, 0, 40, 150]),
             memory: c.pick(&[0, 1, 1000, 10_000]),
+            fuzzy: c.pick(&[0, 500_000, 1_000_000]),
         }
     }
 

@@ -9,6 +9,7 @@ mod client;
 mod disk;
 mod ending;
 pub mod faults;
+mod fuzz;
 mod host;
 mod log;
 mod model;

@@ -7,6 +7,7 @@ use super::boot::{Boot, IMAGE_UNFINISHED, IMPAIRED, RECEIVED, image_name};
 use super::case::Settings;
 use super::chance::Chance;
 use super::disk::{Dir, Disk, Op};
+use super::fuzz::{self, Copying};
 use super::log::{Entry, Log, Mark, State};
 use super::papers::Cabinet;
 use super::snapshot::{SEEDS, Snapshot};
@@ -30,7 +31,7 @@ use crate::storage::promise::Promise;
 use crate::storage::retention::{self, Kept, Policy as Keeping};
 use crate::storage::segment::SegmentStart;
 use crate::tree::view::View;
-use crate::zab::{Bootstrap, EPOCH_LENGTH, Found, HISTORY_BYTES, Link, Members, Role, Token, Write};
+use crate::zab::{Bootstrap, EPOCH_LENGTH, Found, HISTORY_BYTES, Link, Members, Record, Role, Token, Write};
 
 /// Bytes of a segment that the largest transactions take besides the batch they go into.
 const LARGEST: u64 = 6000;
@@ -142,7 +143,9 @@ pub struct Process {
     pub delivered: Zxid,
     /// Finished images.
     pub images: BTreeMap<Zxid, Snapshot>,
-    /// A state that has come, by its link.
+    /// A state that has come and is not exact yet.
+    copying: Option<Copying>,
+    /// A state that is ready, by its link.
     pub received: Option<(Link, Snapshot)>,
     /// Learners that are sent a state and what follows it.
     pub pins: BTreeMap<u64, Zxid>,
@@ -264,6 +267,7 @@ impl Process {
             state: image.state,
             delivered: committed,
             images: BTreeMap::new(),
+            copying: None,
             received: None,
             pins: BTreeMap::new(),
             is_leaving: false,
@@ -523,17 +527,35 @@ impl Process {
         self.is_archiving = true;
     }
 
-    /// A state came: it lies in a file of its own, not durable yet.
-    pub fn receive(&mut self, link: Link, snapshot: Snapshot, disk: &mut Disk) {
-        disk.apply(&Op::Create(Dir::Images, RECEIVED.into()));
-        disk.apply(&Op::Write(Dir::Images, RECEIVED.into(), 0, snapshot.encode().into()));
-        if cfg!(mutant = "m08")
-            && let Ok(loaded) = snapshot.load()
-        {
-            let Loaded { tree, sessions, zxid } = loaded;
+    /// A state came.
+    pub fn receive(&mut self, link: Link, snapshot: &Snapshot) -> Result<(), String> {
+        let load = || snapshot.load().map_err(|error| format!("a state that came is {error}"));
+        if cfg!(mutant = "m08") {
+            let Loaded { tree, sessions, zxid } = load()?;
             self.archivist = archivist(tree.into_view(), sessions, zxid, self.me);
         }
+        self.copying = Some(Copying::new(link, load()?, snapshot.state));
+        Ok(())
+    }
+
+    /// A transaction belongs into the state that came.
+    pub fn fold(&mut self, link: Link, record: &Record) -> Result<(), String> {
+        let copying = self.copying.as_mut().filter(|copying| copying.link == link);
+        copying.ok_or("no state has come for a transaction")?.fold(record)
+    }
+
+    /// The state that came is exact: it lies in a file of its own, not durable yet.
+    pub fn finish(&mut self, link: Link, at: Zxid, now: Now, disk: &mut Disk) -> Result<(), String> {
+        let copying = self.copying.take().filter(|copying| copying.link == link).ok_or("no state has come")?;
+        let me = self.me;
+        let snapshot = copying.finish(|loaded| archivist(loaded.tree.into_view(), loaded.sessions, loaded.zxid, me), now)?;
+        if snapshot.state.at != at {
+            return Err(format!("the state that came stands at {}, not at {at}", snapshot.state.at));
+        }
+        disk.apply(&Op::Create(Dir::Images, RECEIVED.into()));
+        disk.apply(&Op::Write(Dir::Images, RECEIVED.into(), 0, snapshot.encode().into()));
         self.received = Some((link, snapshot));
+        Ok(())
     }
 
     /// Everything up to a mark may be shown: the transactions that are new, and the state behind each.
@@ -549,14 +571,24 @@ impl Process {
         shown
     }
 
-    /// A state to send to a learner, from which on the log has all.
-    #[must_use]
-    pub fn state_to_send(&mut self, chance: &mut Chance, now: Now) -> Snapshot {
+    /// A state to send to a learner, from which on the log has all, and whether it is fuzzy: only a leader whose epoch goes on writes such
+    /// a one.
+    pub fn state_to_send(&mut self, chance: &mut Chance, now: Now) -> (Snapshot, bool) {
         let from = self.log.base().1;
         let newest = self.images.values().rfind(|image| image.state.at >= from).cloned();
+        let goes_on = matches!(self.role, Role::Leading { epoch } if epoch == self.state.at.epoch());
+        if self.settings.fuzzy > 0
+            && goes_on
+            && chance.happens(self.settings.fuzzy)
+            && let Some(before) = newest.as_ref().filter(|image| image.state.at < self.state.at)
+        {
+            let after = Snapshot::of(&mut self.archivist, self.state, now);
+            let make = |start: Start| archivist(start.view, start.sessions, start.zxid, self.me);
+            return (fuzz::mixed(before, &after, make, chance, now), true);
+        }
         match newest {
-            Some(newest) if !chance.coin() => newest,
-            _ => Snapshot::of(&mut self.archivist, self.state, now),
+            Some(newest) if !chance.coin() => (newest, false),
+            _ => (Snapshot::of(&mut self.archivist, self.state, now), false),
         }
     }
 }

@@ -110,6 +110,7 @@ impl Told for Out {
                 format!("{} Install {at} and {}", token.0, span(tail))
             }
             Self::Store { token, write } => format!("{} {write:?}", token.0),
+            Self::Fold { link, record } => format!("{} Fold {}", link.0, record.zxid),
             Self::Notify { to, notification } => {
                 let (standing, vote, round) = (notification.standing, notification.vote, notification.round);
                 format!("Notify {}: {standing:?} {vote:?} round {round}", to.0)

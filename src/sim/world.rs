@@ -54,6 +54,8 @@ pub enum Event {
     Read { node: usize, life: u64, link: u64, after: Zxid, to: Zxid },
     /// A state is ready to be sent.
     State { node: usize, life: u64, link: u64 },
+    /// A state that came is ready to be put in force.
+    Ready { node: usize, life: u64, link: u64 },
     /// What is done now and then.
     Chore { node: usize, life: u64 },
     /// A client does something.
@@ -239,6 +241,7 @@ impl World {
             | Event::Refused { node, life, .. }
             | Event::Read { node, life, .. }
             | Event::State { node, life, .. }
+            | Event::Ready { node, life, .. }
             | Event::Stop { node, life, .. }
             | Event::Chore { node, life } => self.nodes[*node].life != *life,
             Event::Connect { from, life, .. } => self.nodes[*from].life != *life,
@@ -255,6 +258,7 @@ impl World {
             | Event::Refused { node, .. }
             | Event::Read { node, .. }
             | Event::State { node, .. }
+            | Event::Ready { node, .. }
             | Event::Chore { node, .. } => Some(*node),
             Event::Net(Later::Mail { to, .. }) => Some(*to),
             Event::Net(Later::Arrive { link, to }) => self.net.conn(*link).map(|conn| conn.node(*to)),
@@ -302,6 +306,7 @@ impl World {
             }
             Event::Read { node, link, after, to, .. } => self.read(node, link, after, to),
             Event::State { node, link, .. } => self.send_state(node, link),
+            Event::Ready { node, link, .. } => self.input(node, In::StateFinished { link: Link(link) }),
             Event::Chore { node, life } => {
                 let now = self.nodes[node].now(self.now);
                 if let Some(process) = &mut self.nodes[node].process {
@@ -388,6 +393,8 @@ impl World {
                 let at = now + 10 * self.nodes[node].latency(now, &self.case.settings);
                 self.at(at, Event::State { node, life, link: link.0 });
             }
+            Out::Fold { link, record } => return self.fold(node, link, &record),
+            Out::Finish { link, at } => return self.finish(node, link, at),
             Out::Store { .. } | Out::Deliver { .. } | Out::Became(_) | Out::Upward { .. } => {
                 unreachable!("the engine does that itself")
             }

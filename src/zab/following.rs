@@ -35,8 +35,9 @@ enum Stage {
     Accepted,
     /// The whole state is coming.
     Copying { at: Zxid },
-    /// The whole state has come, and waits for transactions without which it would lack what this server had.
-    Copied { at: Zxid, tail: Vec<Record> },
+    /// The whole state has come. It is made to stand at `at`: what is known to be committed is taken into it, the rest is in `tail`. Once the
+    /// leader has sent all, it is being finished, and what still comes waits in `tail` too.
+    Copied { at: Zxid, tail: Vec<Record>, is_all: bool },
     /// Transactions are coming.
     Syncing,
     /// The leader has sent all; history is to be durable up to this write, then the epoch.
@@ -217,14 +218,14 @@ impl Following {
             (Packet::Diff { .. } | Packet::Trunc { .. }, Stage::Accepted) => {
                 Err("the leader does not send the state that is needed")
             }
-            (Packet::Proposal { zxid, blob }, _) if self.takes_history() => self.proposal(zxid, blob, books, out),
-            (Packet::Commit { zxid }, _) if self.takes_history() => self.commit(zxid, books),
+            (Packet::Proposal { zxid, blob }, _) if self.takes_history() => self.proposal(zxid, blob, books),
+            (Packet::Commit { zxid }, _) if self.takes_history() => self.commit(zxid, books, out),
             (Packet::Inform { zxid, blob }, _) if self.takes_history() && self.is_observer => {
                 let had = self.mark;
-                self.proposal(zxid, blob, books, out)?;
-                if zxid > had { self.commit(zxid, books) } else { Ok(()) }
+                self.proposal(zxid, blob, books)?;
+                if zxid > had { self.commit(zxid, books, out) } else { Ok(()) }
             }
-            (Packet::NewLeader { epoch, .. }, Stage::Copied { .. } | Stage::Syncing) => {
+            (Packet::NewLeader { epoch, .. }, Stage::Copied { is_all: false, .. } | Stage::Syncing) => {
                 if epoch != self.epoch {
                     return Err("the leader's epoch has changed");
                 }
@@ -314,33 +315,41 @@ impl Following {
         Ok(())
     }
 
-    /// The state has come whole.
-    pub fn state_received(&mut self, now: Millis, books: &mut Books, out: &mut Vec<Out>) -> Result<(), Why> {
+    /// The state has come whole, as far as one packet of the leader's can hold it.
+    ///
+    /// A Java leader goes on while it writes its state, so that what came may hold effects of transactions that it commits meanwhile. The
+    /// commits of all of these come before [`Packet::NewLeader`]: so they are taken into the state, by the rules of a replay, and it is
+    /// exact where they end. Only a commit of the leader's own epoch is a fact before the word that this server is up to date, and only
+    /// in that epoch does a leader go on; what is of older epochs stays in the log until one such commit has come.
+    pub fn state_received(&mut self, now: Millis) -> Result<(), Why> {
         self.heard = now;
         let Stage::Copying { at } = self.stage else { return Err("a state came that was not announced") };
-        // Until what comes after the state reaches as far as this server's log did, putting it in force could lose, in a crash, what was
-        // acknowledged here.
-        let reaches = at >= books.history.last();
-        self.stage = Stage::Copied { at, tail: Vec::new() };
-        if reaches { self.install(books, out) } else { Ok(()) }
-    }
-
-    fn install(&mut self, books: &mut Books, out: &mut Vec<Out>) -> Result<(), Why> {
-        let Stage::Copied { at, tail } = std::mem::replace(&mut self.stage, Stage::Syncing) else {
-            unreachable!("a state has come")
-        };
-        let delivered = books.delivered();
-        if delivered > at && !tail.iter().any(|record| record.zxid == delivered) {
-            return Err("the leader's state lacks what was delivered here");
-        }
-        books.install(self.link.expect("the state came from a link"), at, tail, out);
-        self.wants_state = false;
+        self.stage = Stage::Copied { at, tail: Vec::new(), is_all: false };
         Ok(())
     }
 
-    fn proposal(&mut self, zxid: Zxid, blob: Blob, books: &mut Books, out: &mut Vec<Out>) -> Result<(), Why> {
+    /// The state stands where it is to stand, and can be put in force: with as much of what follows it as this server's own log had, for
+    /// without that a crash could lose what was acknowledged here. The rest is appended.
+    pub fn state_finished(&mut self, now: Millis, books: &mut Books, out: &mut Vec<Out>) -> Result<(), Why> {
+        self.heard = now;
+        let Stage::Copied { at, tail, is_all: true } = &mut self.stage else {
+            return Err("a state was finished that was not asked for");
+        };
+        let (at, mut tail) = (*at, std::mem::take(tail));
+        let last = books.history.last();
+        let needed = if at >= last { 0 } else { tail.partition_point(|record| record.zxid < last) + 1 };
+        let rest = tail.split_off(needed.min(tail.len()));
+        books.install(self.link.expect("the state came from a link"), at, tail, out);
+        self.wants_state = false;
+        rest.into_iter().for_each(|record| books.append(record));
+        books.flush(out);
+        self.stage = Stage::Settling { history: books.issued() };
+        Ok(())
+    }
+
+    fn proposal(&mut self, zxid: Zxid, blob: Blob, books: &mut Books) -> Result<(), Why> {
         let last = match &self.stage {
-            Stage::Copied { at, tail } => tail.last().map_or(*at, |record| record.zxid),
+            Stage::Copied { at, tail, .. } => tail.last().map_or(*at, |record| record.zxid),
             _ => books.history.last(),
         };
         if zxid <= last {
@@ -350,18 +359,14 @@ impl Following {
             return Err("a transaction came that does not follow the one before");
         }
         self.pending.push_back(zxid);
-        let record = Record { zxid, blob };
-        if let Stage::Copied { tail, .. } = &mut self.stage {
-            tail.push(record);
-            return if zxid >= books.history.last() { self.install(books, out) } else { Ok(()) };
-        }
-        if cfg!(mutant = "m06") && self.stage == Stage::Acknowledged {
-            books.history.push(record);
-        } else {
-            books.append(record);
-        }
-        if !self.is_observer && !matches!(self.stage, Stage::Syncing) {
+        if !self.is_observer && !matches!(self.stage, Stage::Syncing | Stage::Copied { is_all: false, .. }) {
             self.owed.push_back(zxid);
+        }
+        let record = Record { zxid, blob };
+        match &mut self.stage {
+            Stage::Copied { tail, .. } => tail.push(record),
+            Stage::Acknowledged if cfg!(mutant = "m06") => books.history.push(record),
+            _ => books.append(record),
         }
         Ok(())
     }
@@ -370,13 +375,13 @@ impl Following {
     /// transaction it is: the bytes of a refused multi's undone members differ from one Java server to another.
     fn repeated(&self, zxid: Zxid, books: &Books) -> Result<(), Why> {
         let is_known = match &self.stage {
-            Stage::Copied { at, tail } => zxid <= *at || tail.iter().any(|record| record.zxid == zxid),
+            Stage::Copied { at, tail, .. } => zxid <= *at || tail.iter().any(|record| record.zxid == zxid),
             _ => zxid <= books.history.base() || books.history.has(zxid),
         };
         if is_known && !self.serves() { Ok(()) } else { Err("a transaction came a second time") }
     }
 
-    fn commit(&mut self, zxid: Zxid, books: &mut Books) -> Result<(), Why> {
+    fn commit(&mut self, zxid: Zxid, books: &mut Books, out: &mut Vec<Out>) -> Result<(), Why> {
         if cfg!(mutant = "m04") && matches!(self.stage, Stage::Settling { .. } | Stage::Joining | Stage::Acknowledged) {
             return Ok(());
         }
@@ -392,16 +397,31 @@ impl Following {
         if self.serves() {
             books.committed = zxid;
         }
+        if let Stage::Copied { at, tail, is_all: false } = &mut self.stage
+            && zxid.epoch() == self.epoch
+            && !cfg!(mutant = "m38")
+        {
+            let link = self.link.expect("the state came from a link");
+            let count = tail.partition_point(|record| record.zxid <= zxid);
+            out.extend(tail.drain(..count).map(|record| Out::Fold { link, record }));
+            *at = zxid;
+        }
         Ok(())
     }
 
     /// All has been sent: the history goes to the disk, then the epoch, then the acknowledgement leaves.
     fn new_leader(&mut self, books: &mut Books, out: &mut Vec<Out>) -> Result<(), Why> {
-        if matches!(self.stage, Stage::Copied { .. }) {
-            self.install(books, out)?;
-        }
         if !self.is_observer {
             self.owed.clone_from(&self.pending);
+        }
+        if let Stage::Copied { at, tail, is_all } = &mut self.stage {
+            let delivered = books.delivered();
+            if delivered > *at && !tail.iter().any(|record| record.zxid == delivered) {
+                return Err("the leader's state lacks what was delivered here");
+            }
+            *is_all = true;
+            out.push(Out::Finish { link: self.link.expect("the state came from a link"), at: *at });
+            return Ok(());
         }
         books.flush(out);
         self.stage = Stage::Settling { history: books.issued() };
@@ -730,6 +750,9 @@ mod tests {
         l.get_all(vec![proposal(1, 2), commit(1, 2), proposal(1, 3)]);
         assert_eq!(l.stores(), [], "a crash now must not lose what was there");
         l.get_all(vec![proposal(1, 4), proposal(1, 5), proposal(1, 6), Packet::NewLeader { epoch: 2, config: None }]);
+        assert_eq!(l.stores(), []);
+        assert_eq!(l.said(), [Out::Finish { link: LINK, at: z(1, 1) }], "commits of an older epoch are no facts yet");
+        l.step(In::StateFinished { link: LINK });
         let writes = l.stores();
         let Write::Install { link: LINK, at, tail } = &writes[0] else { panic!("{writes:?}") };
         assert!(*at == z(1, 1) && tail.iter().map(|record| record.zxid).eq((2..=5).map(|counter| z(1, counter))));
@@ -738,6 +761,66 @@ mod tests {
         assert_eq!(l.said(), told, "what was shown is shown again");
         l.gets(Packet::UpToDate);
         assert_eq!(l.peer.delivered(), z(1, 2));
+    }
+
+    #[test]
+    fn what_is_committed_while_a_state_comes_is_taken_into_it() {
+        for me in [1, 4] {
+            let is_observer = me == 4;
+            let mut l = Learner::with_log(me);
+            l.joins(2);
+            l.gets(Packet::Snap { at: z(1, 4) });
+            l.step(In::StateReceived { link: LINK });
+            let record = |epoch, counter| {
+                let Packet::Proposal { zxid, blob } = proposal(epoch, counter) else { unreachable!() };
+                Record { zxid, blob }
+            };
+            let agreed = |epoch, counter| {
+                let Record { zxid, blob } = record(epoch, counter);
+                if is_observer {
+                    vec![Packet::Inform { zxid, blob }]
+                } else {
+                    vec![Packet::Proposal { zxid, blob }, Packet::Commit { zxid }]
+                }
+            };
+            l.get_all([agreed(1, 4), agreed(1, 5), agreed(1, 6)].concat());
+            assert_eq!(l.said(), [], "of an older epoch, perhaps nobody's");
+            l.get_all([vec![proposal(2, 1), proposal(2, 2), commit(2, 1)], agreed(2, 1)].concat());
+            let fold = |epoch, counter| Out::Fold { link: LINK, record: record(epoch, counter) };
+            assert_eq!(l.said(), [fold(1, 5), fold(1, 6), fold(2, 1)], "once each");
+            l.gets(Packet::NewLeader { epoch: 2, config: None });
+            assert_eq!(l.said(), [Out::Finish { link: LINK, at: z(2, 1) }]);
+            l.get_all(vec![proposal(2, 3), commit(2, 2)]);
+            assert_eq!((l.said(), l.stores()), (vec![], vec![]), "what is being finished stays as it is");
+            l.step(In::StateFinished { link: LINK });
+            let writes = l.stores();
+            assert_eq!(writes[0], Write::Install { link: LINK, at: z(2, 1), tail: vec![] });
+            assert_eq!(writes[1], Write::Append(vec![record(2, 2), record(2, 3)]));
+            assert_eq!(writes[2], Write::Promise { accepted: 2, current: 2 });
+            let acks = if is_observer { vec![ack(2, 0)] } else { vec![ack(2, 0), ack(2, 2), ack(2, 3)] };
+            assert_eq!(l.said(), acks);
+            l.gets(Packet::UpToDate);
+            assert_eq!((l.peer.delivered(), l.peer.logged()), (z(2, 2), z(2, 3)));
+        }
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_finished_is_given_up_with_its_link_and_nothing_is_lost() {
+        let mut l = Learner::with_log(1);
+        l.joins(2);
+        l.gets(Packet::Snap { at: z(1, 1) });
+        l.step(In::StateReceived { link: LINK });
+        l.get_all(vec![proposal(1, 2), Packet::NewLeader { epoch: 2, config: None }]);
+        l.step(In::LinkDown { link: LINK });
+        assert_eq!((l.peer.role(), l.peer.logged(), l.stores()), (Role::Looking, z(1, 5), vec![]));
+        l.step(In::StateFinished { link: LINK });
+        assert_eq!(l.stores(), [], "too late");
+        let mut l = Learner::with_log(1);
+        l.joins(2);
+        l.gets(Packet::Snap { at: z(1, 1) });
+        l.step(In::StateReceived { link: LINK });
+        l.step(In::StateFinished { link: LINK });
+        assert_eq!(l.left(), Some("a state was finished that was not asked for"));
     }
 
     #[test]
@@ -758,6 +841,7 @@ mod tests {
         l.gets(Packet::Snap { at: z(5, 0) });
         l.step(In::StateReceived { link: LINK });
         l.get_all(vec![proposal(4, 9), commit(4, 9), proposal(5, 1), commit(5, 1), Packet::NewLeader { epoch: 6, config: None }]);
+        l.step(In::StateFinished { link: LINK });
         l.stores();
         l.gets(Packet::UpToDate);
         assert_eq!((l.peer.delivered(), l.peer.logged()), (z(5, 1), z(5, 1)));
@@ -910,6 +994,7 @@ mod tests {
         l.gets(Packet::Snap { at: z(2, 9) });
         l.step(In::StateReceived { link: LINK });
         l.gets(Packet::NewLeader { epoch: 3, config: None });
+        l.step(In::StateFinished { link: LINK });
         l.stores();
         l.gets(Packet::UpToDate);
         assert_eq!(l.peer.role(), Role::Observing { leader: ServerId(2), epoch: 3 });

@@ -167,8 +167,14 @@ pub enum In {
         /// The last transaction in it.
         at: Zxid,
     },
-    /// The state that followed [`Packet::Snap`] has come whole and waits in a place of its own. [`Out::Store`] will put it in force.
+    /// The state that followed [`Packet::Snap`] has come whole. What else it needs follows: [`Out::Fold`], [`Out::Finish`].
     StateReceived {
+        /// From where.
+        link: Link,
+    },
+    /// The state that came stands where [`Out::Finish`] said, and waits in a place of its own. [`Out::Store`] will put it in force. One that
+    /// cannot be finished breaks its link.
+    StateFinished {
         /// From where.
         link: Link,
     },
@@ -263,6 +269,21 @@ pub enum Out {
     SendState {
         /// To which learner.
         link: Link,
+    },
+    /// A committed transaction, the next one, belongs into the state that came by a link, which may hold effects of it and of later ones: it
+    /// is taken in by the rules of a replay.
+    Fold {
+        /// The link.
+        link: Link,
+        /// The transaction.
+        record: Record,
+    },
+    /// The state that came by a link is whole, and exact, now that it stands at `at`: it is to be made ready to be put in force.
+    Finish {
+        /// The link.
+        link: Link,
+        /// The last transaction in it.
+        at: Zxid,
     },
     /// Everything up to this zxid is committed, and durable here: it may be shown.
     Deliver {

@@ -282,7 +282,10 @@ impl Peer {
             (In::History { link, records }, Stand::Leading(leading)) => leading.read(now, link, records, &self.books, out),
             (In::StateSent { link, at }, Stand::Leading(leading)) => leading.copied(now, link, at, &self.books, out),
             (In::StateReceived { link }, Stand::Following(following)) if following.link() == Some(link) => {
-                return following.state_received(now, &mut self.books, out);
+                return following.state_received(now);
+            }
+            (In::StateFinished { link }, Stand::Following(following)) if following.link() == Some(link) => {
+                return following.state_finished(now, &mut self.books, out);
             }
             (In::Touched(sessions), Stand::Following(following)) => following.touched(sessions),
             (In::Leave, _) => return self.leave(now, out),
@@ -294,6 +297,7 @@ impl Peer {
                 | In::History { .. }
                 | In::StateSent { .. }
                 | In::StateReceived { .. }
+                | In::StateFinished { .. }
                 | In::Touched(_),
                 _,
             ) => {}

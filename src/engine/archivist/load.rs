@@ -11,6 +11,7 @@ use crate::proto::acl::Acl;
 use crate::storage::image::{Frame, ImageError, Totals};
 use crate::tree::loader::{self, Joiner, LoadError as TreeError, Survey, Znodes};
 use crate::tree::record::{Record, Stored};
+use crate::tree::replay::fuzzy::Exact;
 use crate::tree::tree::Tree;
 
 /// Why an image is not loaded. Nothing of it was used then.
@@ -120,6 +121,13 @@ impl Loaded {
         let mut joiner = Joiner::new(&loader);
         joiner.add(loader.plant(znodes))?;
         Ok(Self { tree: joiner.finish(loader, digest)?, sessions, zxid })
+    }
+
+    /// The state that a fuzzy one has become, which stands at `zxid`.
+    pub fn settled(exact: Exact, zxid: Zxid, seeds: [u64; 4]) -> Result<Self, TreeError> {
+        let Exact { znodes, sessions, digest } = exact;
+        let znodes = znodes.iter().map(|znode| (&*znode.path, znode.data.as_deref(), &*znode.acl, znode.stored));
+        Self::planted(znodes, sessions, zxid, digest, seeds)
     }
 }
 

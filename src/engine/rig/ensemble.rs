@@ -106,7 +106,9 @@ impl Ensemble {
                     self.mail.entry((other, link)).or_default().push_back(In::Packet { link, packet });
                 }
             }
-            Out::Read { .. } | Out::SendState { .. } => panic!("all of the history is in memory"),
+            Out::Read { .. } | Out::SendState { .. } | Out::Fold { .. } | Out::Finish { .. } => {
+                panic!("all of the history is in memory")
+            }
             _ => unreachable!("the engine does that itself"),
         }
     }

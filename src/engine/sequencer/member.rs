@@ -287,9 +287,12 @@ impl Sequencer {
                     member.forget_learner(link);
                     member.effects.push(Out::HangUp { link, why });
                 }
-                out @ (Out::Notify { .. } | Out::Connect { .. } | Out::Read { .. } | Out::SendState { .. }) => {
-                    member.effects.push(out);
-                }
+                out @ (Out::Notify { .. }
+                | Out::Connect { .. }
+                | Out::Read { .. }
+                | Out::SendState { .. }
+                | Out::Fold { .. }
+                | Out::Finish { .. }) => member.effects.push(out),
             }
         }
     }

@@ -16,11 +16,7 @@ impl Sequencer {
         let mut batch = Batch::default();
         while let Some(record) = self.member.as_mut().and_then(|member| member.pop_pending(up_to)) {
             if let Err(why) = self.take_in(&record, &mut batch, now) {
-                self.fail(format!(
-                    "transaction {} cannot be taken in: {why}; where a ZooKeeper leader sent the whole state while writes went on, it was not \
-                     exact: remove this server's data and let it join in a quiet moment",
-                    record.zxid
-                ));
+                self.fail(format!("transaction {} cannot be taken in: {why}", record.zxid));
                 return;
             }
             if batch.bytes >= BATCH_BYTES_DEFAULT {

@@ -70,6 +70,25 @@ pub enum PeerEvent {
     },
 }
 
+impl PeerEvent {
+    /// Whether it is of this link.
+    #[must_use]
+    pub fn is_of(&self, of: Link) -> bool {
+        match self {
+            Self::StateBegins { link, .. } => *link == of,
+            Self::In(input) => match input {
+                zab::In::LinkDown { link }
+                | zab::In::Packet { link, .. }
+                | zab::In::Train { link, .. }
+                | zab::In::Accepted { link }
+                | zab::In::StateSent { link, .. }
+                | zab::In::StateReceived { link } => *link == of,
+                _ => false,
+            },
+        }
+    }
+}
+
 /// A piece of a state that goes out. `Packet::Snap` and the end of the stream are pieces like the others.
 #[derive(Debug)]
 pub enum StatePiece {

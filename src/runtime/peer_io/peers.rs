@@ -218,12 +218,14 @@ impl Peers {
                     io.close(self.poll.registry());
                 }
                 // What has broken meanwhile is not told any more, and what came is not handed in.
-                self.news.retain(|event| !is_of(event, link));
+                self.news.retain(|event| !event.is_of(link));
             }
             Out::Send { link, packet } => self.of_link(link, |io| io.send(&packet)),
             Out::Store { .. }
             | Out::Read { .. }
             | Out::SendState { .. }
+            | Out::Fold { .. }
+            | Out::Finish { .. }
             | Out::Deliver { .. }
             | Out::Became(_)
             | Out::Upward { .. } => {}
@@ -281,22 +283,6 @@ impl Peers {
         {
             self.break_off(vec![(link, why)]);
         }
-    }
-}
-
-/// Whether an event is of this link.
-fn is_of(event: &PeerEvent, of: Link) -> bool {
-    match event {
-        PeerEvent::StateBegins { link, .. } => *link == of,
-        PeerEvent::In(input) => match input {
-            In::LinkDown { link }
-            | In::Packet { link, .. }
-            | In::Train { link, .. }
-            | In::Accepted { link }
-            | In::StateSent { link, .. }
-            | In::StateReceived { link } => *link == of,
-            _ => false,
-        },
     }
 }
 

@@ -2,5 +2,6 @@
 //! [`super::tree::Tree`] never does that.
 
 pub mod change;
+pub mod fuzzy;
 pub mod model;
 pub mod znode;
