@@ -73,6 +73,7 @@ up() {
     RINGKEEPER_LOG=${RINGKEEPER_LOG:-info} setsid "$server" serve "$work/$k/zoo.cfg" >> "$work/$k/log" 2>&1 < /dev/null &
   fi
   echo $! > "$work/$k/pid"
+  disown
 }
 wipe() { find "$work/$1/data" -mindepth 1 ! -name myid -delete; }
 # Three new servers; ours is the third.
@@ -88,7 +89,7 @@ found() {
     {
       printf '%s\n' tickTime=500 initLimit=10 syncLimit=10 "dataDir=$work/$k/data" "clientPort=$((base + k))" clientPortAddress=127.0.0.1 \
         admin.enableServer=false '4lw.commands.whitelist=*' maxClientCnxns=0
-      for j in 1 2 3; do echo "server.$j=127.0.0.1:$((base + 100 + j)):$((base + 200 + j))"; done
+      for j in 1 2 3; do echo "server.$j=127.0.0.1:$((base + 10 + j)):$((base + 20 + j))"; done
     } > "$work/$k/zoo.cfg"
   done
 }
