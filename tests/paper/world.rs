@@ -39,14 +39,52 @@ pub struct Node {
 /// What is under way.
 #[derive(Clone, Debug)]
 pub enum Event {
-    Notify { from: u8, to: u8, notification: Notification },
-    Connect { from: u8, to: u8 },
-    Packet { link: Link, to: u8, packet: Packet },
-    State { link: Link, to: u8 },
-    Broken { link: Link, to: u8 },
-    Disk { node: u8, life: u64, token: Token, write: Write },
-    Read { node: u8, life: u64, link: Link, records: Option<Vec<Record>> },
-    Sent { node: u8, life: u64, link: Link, at: Zxid },
+    Notify {
+        from: u8,
+        to: u8,
+        notification: Notification,
+    },
+    Connect {
+        from: u8,
+        to: u8,
+    },
+    Packet {
+        link: Link,
+        to: u8,
+        packet: Packet,
+    },
+    State {
+        link: Link,
+        to: u8,
+    },
+    Broken {
+        link: Link,
+        to: u8,
+    },
+    Disk {
+        node: u8,
+        life: u64,
+        token: Token,
+        write: Write,
+    },
+    Read {
+        node: u8,
+        life: u64,
+        link: Link,
+        records: Option<Vec<Record>>,
+    },
+    Sent {
+        node: u8,
+        life: u64,
+        link: Link,
+        at: Zxid,
+    },
+    /// The state that came is whole.
+    Finished {
+        node: u8,
+        life: u64,
+        link: Link,
+    },
 }
 
 #[derive(Default)]
@@ -210,6 +248,11 @@ impl World {
                     self.queue.push_back(Event::State { link, to });
                     self.queue.push_back(Event::Sent { node: id, life, link, at });
                 }
+                Out::Fold { record, .. } => self.say(&format!("{id}  takes {} into the state that came", short(record.zxid))),
+                Out::Finish { link, at } => {
+                    self.say(&format!("{id}  finishes the state that came at {}", short(at)));
+                    self.queue.push_back(Event::Finished { node: id, life, link });
+                }
                 Out::Deliver { up_to } => self.deliver(id, up_to),
                 Out::Became(role) => {
                     let text = match role {
@@ -269,7 +312,9 @@ impl World {
             Event::Packet { link, to, .. } | Event::State { link, to } | Event::Broken { link, to } => {
                 self.hold_links.contains(&(self.other(*link, *to), *to)) || self.cut.contains(&pair(self.other(*link, *to), *to))
             }
-            Event::Notify { .. } | Event::Connect { .. } | Event::Read { .. } | Event::Sent { .. } => false,
+            Event::Notify { .. } | Event::Connect { .. } | Event::Read { .. } | Event::Sent { .. } | Event::Finished { .. } => {
+                false
+            }
         }
     }
 
@@ -341,6 +386,11 @@ impl World {
                     self.step(node, In::StateSent { link, at });
                 }
             }
+            Event::Finished { node, life, link } => {
+                if self.is_alive(node, life) {
+                    self.step(node, In::StateFinished { link });
+                }
+            }
         }
     }
 
@@ -358,7 +408,7 @@ impl World {
             Event::Connect { from, to } => (1, u64::from(*from), *to),
             Event::Packet { link, to, .. } | Event::State { link, to } | Event::Broken { link, to } => (2, link.0, *to),
             Event::Disk { node, .. } => (3, 0, *node),
-            Event::Read { node, .. } | Event::Sent { node, .. } => (4, 0, *node),
+            Event::Read { node, .. } | Event::Sent { node, .. } | Event::Finished { node, .. } => (4, 0, *node),
         }
     }
 
