@@ -5,7 +5,7 @@ use super::chance::Chance;
 use super::disk::{Disk, Left};
 use super::faults::{Fault, Kind};
 use super::net::End;
-use super::node::Trap;
+use super::node::{Node, Trap};
 use super::oracle::Verdict;
 use super::world::{Event, World};
 use crate::zab::{In, Link};
@@ -146,10 +146,18 @@ impl World {
         self.input(node, In::LinkDown { link: Link(link) })
     }
 
-    /// Whether a disk may be lost: not while another one's loss is not made good, and not where a quorum would have forgotten.
+    /// Whether a disk may be lost: not while another one's loss is not made good, and not where a quorum would have forgotten. Where the
+    /// operator has vouched for it that a majority with nothing is a new ensemble, there must not be one again.
     fn may_wipe(&self, target: usize) -> bool {
         let voters = usize::try_from(self.case.settings.voters).expect("a few");
-        voters >= 3 && !self.nodes.iter().any(|node| node.is_impaired) && (target >= voters || voters > 2)
+        let has_promised = |node: &Node| match (&node.process, &node.remains) {
+            (Some(process), _) => process.promised.accepted > 0,
+            (None, Some(remains)) => remains.promised.accepted > 0,
+            (None, None) => false,
+        };
+        let have = (0..voters).filter(|node| *node != target && has_promised(&self.nodes[*node])).count();
+        let founds_anew = self.case.settings.bootstrap == 1 && voters - have > voters / 2;
+        voters >= 3 && !self.nodes.iter().any(|node| node.is_impaired) && (target >= voters || !founds_anew)
     }
 }
 
