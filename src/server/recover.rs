@@ -290,6 +290,7 @@ fn recover_as(
     let found = read_as(dir, config, seeds, clock, is_member)?;
     let manifest = found.manifest();
     let Found { papers, newest, image, mut selection, mut plan, restore, tail } = found;
+    let has_log = !selection.read.is_empty() || !selection.kept.is_empty();
     // After the end of a process alone, what was read may not be durable yet: it is before anything is built on it.
     cabinet::settle(dir.path()).map_err(to_line)?;
     sync_dir(newest.dir.path()).map_err(to_line)?;
@@ -325,7 +326,7 @@ fn recover_as(
     let segments = in_use(&selection, &position);
     let oldest = segments.first().map_or(position.segment.number, |first| first.number);
     let ensemble = u64::from(is_member);
-    let is_new = is_new_member(dir.path(), config, papers.as_ref(), last).map_err(to_line)?;
+    let is_new = is_new_member(dir.path(), config, papers.as_ref(), has_log, last).map_err(to_line)?;
     let cabinet = Cabinet::establish(
         dir.path(),
         papers.as_ref(),
@@ -376,10 +377,25 @@ fn recover_as(
 }
 
 /// Whether this is a member with a vote that has nothing. Until it knows that its ensemble has nothing either it is impaired, and a mark says
-/// so before anything else is here: it must not be forgotten over a restart.
-fn is_new_member(dir: &Path, config: &ServerConfig, papers: Option<&Papers>, last: Zxid) -> Result<bool, DiskError> {
+/// so before anything else is here: it must not be forgotten over a restart. So is one that has a log and has lost what it has promised; what was
+/// imported has no log, and has promised nothing.
+fn is_new_member(
+    dir: &Path,
+    config: &ServerConfig,
+    papers: Option<&Papers>,
+    has_log: bool,
+    last: Zxid,
+) -> Result<bool, DiskError> {
     let has_promised = papers.is_some_and(|papers| papers.promise.said != Promise { accepted: 0, current: 0 });
     let is_voter = config.ensemble.as_ref().is_some_and(Ensemble::votes);
+    if is_voter && papers.is_none() && last > Zxid::ZERO && has_log {
+        tracing::warn!(
+            "epoch record lost: {} has a log up to zxid {last} and not what this server has promised to the others: it learns without a vote, and \
+             votes again when it has all",
+            dir.display()
+        );
+        mark_impaired(dir)?;
+    }
     if !is_voter || last > Zxid::ZERO || has_promised {
         return Ok(false);
     }

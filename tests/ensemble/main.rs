@@ -120,6 +120,27 @@ fn a_server_that_has_lost_its_disk_gets_everything() {
 }
 
 #[test]
+fn a_server_that_has_lost_its_promises_learns_before_it_votes() {
+    let mut ensemble = Ensemble::start(3, 0);
+    ensemble.await_leader();
+    let mut client = ensemble.client(1);
+    client.create("/kept", b"", CreateMode::Persistent).unwrap();
+    client.close().unwrap();
+    has_everywhere(&ensemble, &["/kept".to_owned()]);
+    let lost = ensemble.up().into_iter().find(|k| !matches!(ensemble.role(*k), Role::Leading { .. })).unwrap();
+    ensemble.kill(lost);
+    let log = ensemble.data(lost).join("log");
+    fs::remove_dir_all(log.join("state")).unwrap();
+    ensemble.launch(lost);
+    eventually("word of what is lost", || (ensemble.has_said(lost, "epoch record lost") > 0).then_some(()));
+    assert!(log.join("impaired").exists());
+    ensemble.await_role(lost, |role| matches!(role, Role::Following { .. }));
+    assert!(!log.join("impaired").exists(), "it has its vote again");
+    has_everywhere(&ensemble, &["/kept".to_owned()]);
+    ensemble.stop();
+}
+
+#[test]
 fn without_a_quorum_nobody_is_served_and_the_words_say_so() {
     let mut ensemble = Ensemble::start(3, 0);
     let leader = ensemble.await_leader();
