@@ -1,5 +1,6 @@
 //! Round: load, faults one after the other, everything healed, and the verdict.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -106,7 +107,7 @@ impl Game {
         self.watchers.iter_mut().for_each(Watcher::hang_up);
         let mut observers = Vec::new();
         for address in &self.world.addresses {
-            observers.push(Client::connect(address, 6000, PATIENCE).map_err(|e| format!("an observer at {address}: {e}"))?);
+            observers.push(come(*address)?);
         }
         let fates = self.pens.iter_mut().map(|pen| pen.settle(&self.shared)).collect::<Result<Vec<_>, _>>()?;
         let living = |owner: &i64| {
@@ -271,4 +272,16 @@ fn strikes(
         pause(random);
     }
     Ok(())
+}
+
+/// A session at a server that is whole, and may be on its way into its role.
+fn come(address: SocketAddr) -> Result<Client, String> {
+    let until = Instant::now() + SLACK;
+    loop {
+        match Client::connect(address, 6000, PATIENCE) {
+            Ok(client) => return Ok(client),
+            Err(error) if Instant::now() > until => return Err(format!("an observer at {address}: {error}")),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
 }
