@@ -1,0 +1,272 @@
+//! Scenario: what sessions ask, drawn from a seed. Legal and illegal; only what a line of `docs/compat.md` excepts is left out.
+
+use ringkeeper::proto::opcode as op;
+
+use super::chance::Chance;
+use super::side::SEATS;
+use super::step::Field::{Bytes, Flag, Int, Long, Null, Op, Path, Seen, Text};
+use super::step::{ATTACH, Field, HANG_UP, Step};
+
+/// Few, so that sessions meet.
+const PATHS: [&str; 16] = [
+    "/a",
+    "/a",
+    "/b",
+    "/c",
+    "/a/b",
+    "/a/b",
+    "/a/c",
+    "/a/b/c",
+    "/b/a",
+    "/b/b",
+    "/c/a",
+    "/a/b/c/d",
+    "/a/s0000000000",
+    "/s0000000001",
+    "/b/s0000000002",
+    "/",
+];
+/// Where sequential names go.
+const STEMS: [&str; 6] = ["/s", "/a/s", "/b/s", "/c/", "/a/b/s-", "/a/b/"];
+const ILLEGAL: [&str; 14] = [
+    "//a",
+    "/a/",
+    "/a//b",
+    "/./a",
+    "/a/..",
+    "/a/.",
+    "/\0",
+    "/a\u{1}",
+    "/a\u{1f}b",
+    "/a\u{7f}",
+    "/\u{9f}",
+    "/a\u{e000}",
+    "/\u{f8ff}/a",
+    "/\u{fff0}",
+];
+/// Unusual, and legal.
+const ODD: [&str; 5] = ["/\u{e9}", "/...", "/a b", "/\u{1f600}", "/.a"];
+
+/// The digests of `u:p` and `v:q`.
+const DIGESTS: [&str; 2] = ["u:Jq7wMyA/w2Vd5WIDAKdu4OIIFEQ=", "v:Mfy8apI9YguGKmh+AxUmAFSwkII="];
+
+struct Draw {
+    chance: Chance,
+}
+
+impl Draw {
+    fn path(&mut self) -> Field {
+        match self.chance.below(100) {
+            0..2 => Path(self.chance.of(&ILLEGAL).to_owned()),
+            2 => Path(self.chance.of(&ODD).to_owned()),
+            _ => Path(self.chance.of(&PATHS).to_owned()),
+        }
+    }
+
+    fn written(&mut self) -> Field {
+        match self.chance.below(400) {
+            0 => Null,
+            1 => Text(String::new()),
+            2 => Text("a".to_owned()),
+            _ => self.path(),
+        }
+    }
+
+    fn data(&mut self) -> Field {
+        match self.chance.below(10) {
+            0 => Null,
+            1 => Bytes(Vec::new()),
+            n => Bytes((0..n).map(|_| b'a' + self.chance.of(&[0, 1, 2])).collect()),
+        }
+    }
+
+    fn version(&mut self) -> Field {
+        Int(self.chance.of(&[-1, -1, -1, -1, 0, 0, 1, 2, 3, -2, i32::MAX, i32::MIN]))
+    }
+
+    fn acl(&mut self, usually: bool) -> Vec<Field> {
+        let entry = |perms: i32, scheme: &str, id: &str| vec![Int(perms), Text(scheme.to_owned()), Text(id.to_owned())];
+        if usually && self.chance.percent(85) {
+            return [vec![Int(1)], entry(31, "world", "anyone")].concat();
+        }
+        match self.chance.below(40) {
+            0 => return vec![Int(-1)],
+            1 => return vec![Int(0)],
+            2 => return vec![Int(1), Int(31), Null, Text("anyone".to_owned())],
+            3 => return vec![Int(1), Int(31), Text("world".to_owned()), Null],
+            _ => {}
+        }
+        let n = 1 + self.chance.below(3) as usize;
+        let mut fields = vec![Int(n as i32)];
+        for _ in 0..n {
+            let perms = self.chance.of(&[31, 31, 31, 1, 3, 7, 15, 17, 21, 0, 32, -1]);
+            let (scheme, id) = match self.chance.below(24) {
+                0..8 => ("world", "anyone"),
+                8..11 => ("auth", ""),
+                11 => ("auth", "any"),
+                12..15 => ("digest", self.chance.of(&DIGESTS)),
+                15..18 => ("ip", self.chance.of(&["127.0.0.1", "127.0.0.0/8", "10.0.0.0/8", "127.0.0.1/32"])),
+                18 => ("ip", self.chance.of(&["127.0.0.1/33", "", "127.0.0", "::1", "300.1.1.1"])),
+                19 => ("world", self.chance.of(&["other", ""])),
+                20 => ("digest", self.chance.of(&["a", "", "a:", "a:b:c", "a:b"])),
+                21 => (self.chance.of(&["nobody", "", "super", "sasl", "x509"]), "x"),
+                _ => ("world", "anyone"),
+            };
+            fields.extend(entry(perms, scheme, id));
+        }
+        fields
+    }
+
+    /// A create of any operation, with flags that are mostly its own.
+    fn create(&mut self, op: i32) -> Vec<Field> {
+        let flags = match op {
+            op::CREATE_TTL => self.chance.of(&[5, 5, 5, 6, 6, 0, 1, 2, 3, 4, 7]),
+            op::CREATE_CONTAINER => self.chance.of(&[4, 4, 4, 4, 4, 4, 0, 1, 2, 3, 5, -1]),
+            _ => self.chance.of(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 5, 6, 7, -1]),
+        };
+        let sequential = matches!(flags, 2 | 3 | 6);
+        let path = if sequential && self.chance.percent(90) { Path(self.chance.of(&STEMS).to_owned()) } else { self.written() };
+        let mut fields = vec![path, self.data()];
+        fields.extend(self.acl(true));
+        fields.push(Int(flags));
+        if op == op::CREATE_TTL {
+            // Where the flags have no time to live, a negative one stops ZooKeeper.
+            let has_time = matches!(flags, 5 | 6);
+            let times = [3_600_000, 3_600_000, 7_200_000, (1 << 40) - 1, 1 << 40, i64::MAX, 0, -1, i64::MIN];
+            fields.push(Long(self.chance.of(&times[..if has_time { 9 } else { 3 }])));
+        }
+        fields
+    }
+
+    fn creation(&mut self) -> i32 {
+        self.chance.of(&[
+            op::CREATE,
+            op::CREATE,
+            op::CREATE,
+            op::CREATE2,
+            op::CREATE2,
+            op::CREATE2,
+            op::CREATE_CONTAINER,
+            op::CREATE_TTL,
+        ])
+    }
+
+    fn members(&mut self) -> Vec<Field> {
+        let mut fields = Vec::new();
+        for _ in 0..self.chance.below(5) + u64::from(self.chance.percent(95)) {
+            let (op, body) = match self.chance.below(100) {
+                0..40 => {
+                    let op = self.creation();
+                    (op, self.create(op))
+                }
+                40..60 => (op::DELETE, vec![self.written(), self.version()]),
+                60..80 => (op::SET_DATA, vec![self.written(), self.data(), self.version()]),
+                80..98 => (op::CHECK, vec![self.written(), self.version()]),
+                98 => (op::GET_DATA, vec![self.path(), Flag(false)]),
+                _ => (op::SET_ACL, [vec![self.path()], self.acl(true), vec![Int(-1)]].concat()),
+            };
+            fields.extend([Op(op), Flag(false), Int(-1)]);
+            fields.extend(body);
+        }
+        fields.extend([Int(-1), Flag(true), Int(-1)]);
+        fields
+    }
+
+    fn reads(&mut self) -> Vec<Field> {
+        let mut fields = Vec::new();
+        for _ in 0..1 + self.chance.below(4) {
+            let op = self.chance.of(&[op::GET_DATA, op::GET_CHILDREN]);
+            fields.extend([Op(op), Flag(false), Int(-1), self.path(), Flag(self.chance.percent(10))]);
+        }
+        fields.extend([Int(-1), Flag(true), Int(-1)]);
+        fields
+    }
+
+    fn watches(&mut self, lists: usize) -> Vec<Field> {
+        let relative = match self.chance.below(10) {
+            0 => Long(self.chance.of(&[0, -1, i64::MAX, i64::MIN])),
+            _ => Seen(1 + self.chance.below(30) as usize),
+        };
+        let mut fields = vec![relative];
+        for _ in 0..lists {
+            let n = self.chance.below(4);
+            fields.push(Int(n as i32));
+            (0..n).for_each(|_| fields.push(self.path()));
+        }
+        fields
+    }
+
+    fn auth(&mut self) -> Vec<Field> {
+        let (scheme, id) = match self.chance.below(20) {
+            0 => ("nobody", "x"),
+            1 => ("ip", "10.0.0.1"),
+            2 => ("world", "anyone"),
+            3 => ("digest", ""),
+            4 => ("digest", "u"),
+            _ => ("digest", self.chance.of(&["u:p", "v:q"])),
+        };
+        vec![Int(0), Text(scheme.to_owned()), Bytes(id.as_bytes().to_vec())]
+    }
+
+    fn step(&mut self) -> (i32, Vec<Field>) {
+        let watch = Flag(self.chance.percent(50));
+        match self.chance.below(1000) {
+            0..190 => {
+                let op = self.creation();
+                (op, self.create(op))
+            }
+            190..270 => (op::DELETE, vec![self.written(), self.version()]),
+            270..380 => (op::SET_DATA, vec![self.written(), self.data(), self.version()]),
+            380..420 => (op::SET_ACL, [vec![self.written()], self.acl(false), vec![self.version()]].concat()),
+            420..450 => (op::GET_ACL, vec![self.path()]),
+            450..520 => (op::GET_DATA, vec![self.path(), watch]),
+            520..590 => (op::EXISTS, vec![self.path(), watch]),
+            590..620 => (op::GET_CHILDREN, vec![self.path(), watch]),
+            620..660 => (op::GET_CHILDREN2, vec![self.path(), watch]),
+            660..760 => (op::MULTI, self.members()),
+            760..780 => (op::MULTI_READ, self.reads()),
+            780..830 => (op::ADD_WATCH, vec![self.path(), Int(self.chance.of(&[0, 0, 0, 1, 1, 1, 1, 1, 1, 2]))]),
+            830..850 => (op::CHECK_WATCHES, vec![self.path(), Int(self.chance.of(&[1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 0, 6]))]),
+            850..870 => (op::REMOVE_WATCHES, vec![self.path(), Int(self.chance.of(&[1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 0, 6]))]),
+            870..885 => (op::AUTH, self.auth()),
+            885..900 => (op::SET_WATCHES, self.watches(3)),
+            900..920 => (op::SET_WATCHES2, self.watches(5)),
+            920..930 => (op::GET_EPHEMERALS, vec![if self.chance.percent(30) { Null } else { self.path() }]),
+            930..945 => (op::GET_ALL_CHILDREN_NUMBER, vec![self.path()]),
+            945..950 => (op::WHO_AM_I, Vec::new()),
+            950..954 => (op::PING, Vec::new()),
+            954..960 => (op::SYNC, vec![self.path()]),
+            960..975 => (op::CLOSE_SESSION, Vec::new()),
+            975..985 => (HANG_UP, Vec::new()),
+            985..993 => (ATTACH, Vec::new()),
+            993 => (op::RECONFIG, vec![Null, Null, Null, Long(-1)]),
+            994 => (op::CHECK, vec![self.path(), self.version()]),
+            995 => (self.chance.of(&[10, 23, 99, 108, 200, -2, 0]), vec![self.path()]),
+            _ => {
+                let (op, mut fields) = self.step();
+                fields.truncate(self.chance.below(fields.len() as u64 + 1) as usize);
+                (op, fields)
+            }
+        }
+    }
+}
+
+/// The steps of a seed.
+pub fn draw(seed: u64, steps: usize) -> Vec<Step> {
+    let mut draw = Draw { chance: Chance(seed.wrapping_mul(0x1000_0000_01b3)) };
+    let step = |_| {
+        let session = draw.chance.below(SEATS as u64) as usize;
+        let (op, fields) = draw.step();
+        Step { session, op, fields }
+    };
+    (0..steps).map(step).collect()
+}
+
+#[test]
+fn steps_are_the_same_when_they_are_read_again() {
+    for seed in 0..20 {
+        for step in draw(seed, 300) {
+            assert_eq!(Step::parse(&step.text()).as_ref(), Some(&step), "{}", step.text());
+        }
+    }
+}
