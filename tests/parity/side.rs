@@ -120,8 +120,8 @@ impl Side {
     pub fn new(address: SocketAddr, root: &str, fault: Option<Fault>) -> io::Result<Self> {
         let seats = std::iter::repeat_with(Seat::default).take(SEATS).collect();
         let mut side = Self { address, seats, seen: Vec::new(), wording: Wording::new(root.to_owned()), fault: None };
-        let line = format!("0 create / x 1 31 \"world\" \"anyone\" 0");
-        let made = side.play(0, &Step::parse(&line).expect("a step"))?;
+        let line = "0 create / x 1 31 \"world\" \"anyone\" 0";
+        let made = side.play(0, &Step::parse(line).expect("a step"))?;
         if !made.iter().any(|line| line.contains(" OK ")) {
             return Err(io::Error::other(format!("{root} cannot be made: {made:?}")));
         }
