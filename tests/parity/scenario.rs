@@ -89,10 +89,11 @@ impl Draw {
             return [vec![Int(1)], entry(31, "world", "anyone")].concat();
         }
         match self.chance.below(40) {
-            0 => return vec![Int(-1)],
+            // Not in a multi: see [`super::known`].
+            0 if !usually => return vec![Int(-1)],
             1 => return vec![Int(0)],
             2 => return vec![Int(1), Int(31), Null, Text("anyone".to_owned())],
-            3 => return vec![Int(1), Int(31), Text("world".to_owned()), Null],
+            3 if !usually => return vec![Int(1), Int(31), Text("world".to_owned()), Null],
             _ => {}
         }
         let n = 1 + self.chance.below(3) as usize;
@@ -125,7 +126,11 @@ impl Draw {
             _ => self.chance.of(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 5, 6, 7, -1]),
         };
         let sequential = matches!(flags, 2 | 3 | 6);
-        let path = if sequential && self.chance.percent(90) { Path(self.chance.of(&STEMS).to_owned()) } else { self.written() };
+        let path = match self.written() {
+            // Numbered, the seed's own znode would have sisters that other seeds have made too.
+            Path(path) if sequential && (path == "/" || self.chance.percent(90)) => Path(self.chance.of(&STEMS).to_owned()),
+            path => path,
+        };
         let mut fields = vec![path, self.data()];
         fields.extend(self.acl(true));
         fields.push(Int(flags));

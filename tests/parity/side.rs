@@ -259,6 +259,14 @@ impl Answers for Side {
                 papers.closed = true;
             }
         }
+        // Whoever hangs up after an answer may still take a request before it does.
+        let parting = lines.last().is_some_and(|line| line.ends_with(" UNIMPLEMENTED") || line.ends_with(" AUTHFAILED"));
+        for _ in 0..if parting { 100 } else { 0 } {
+            if self.seats[seat].conn.is_some() {
+                self.settle(&mut lines)?;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
         if !step.only_reads() || !lines.last().is_some_and(|line| line.contains(" OK")) {
             self.settle(&mut lines)?;
         }
