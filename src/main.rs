@@ -12,8 +12,10 @@ use ringkeeper::cli::image::Image;
 use ringkeeper::cli::log::Log;
 use ringkeeper::cli::recover::Recover;
 use ringkeeper::cli::serve::Serve;
+use ringkeeper::cli::shell::Shell;
 use ringkeeper::cli::sim::Sim;
 use ringkeeper::migrate::command::Migrate;
+use ringkeeper::recipes::{Elect, Lock, Watch};
 
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let build = if cfg!(debug_assertions) { "debug" } else { "release" };
@@ -33,9 +35,11 @@ disk.\n\nIt reads the zoo.cfg you have. To try it:\n\n  ringkeeper serve        
 ringkeeper serve --help       everything that can be set\n  ringkeeper bench run          how long do \
 clients wait for it?\n  ringkeeper log --help         read a server's log\n  ringkeeper image --help       read its \
 images\n  ringkeeper migrate --help     \
-move here from a ZooKeeper server, or back\n  ringkeeper recover --help     an ensemble has lost its majority for good\n\nExit codes: 0 stopped when told to, 1 could not start or had to stop, 2 wrong usage."
+move here from a ZooKeeper server, or back\n  ringkeeper recover --help     an ensemble has lost its majority for good\n  \
+ringkeeper cli --help         read and change the tree of any ZooKeeper server\n  \
+ringkeeper lock --help        run a command under a lock; elect, watch: as a leader, at each change\n\nExit codes: 0 stopped when told to, 1 could not start or had to stop, 2 wrong usage."
 )]
-struct Cli {
+struct Ringkeeper {
     #[command(subcommand)]
     command: Command,
 }
@@ -49,10 +53,14 @@ enum Command {
     Migrate(Migrate),
     Recover(Recover),
     Sim(Sim),
+    Cli(Shell),
+    Lock(Lock),
+    Elect(Elect),
+    Watch(Watch),
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    match Ringkeeper::parse().command {
         Command::Serve(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Log(command) => command.run(),
@@ -60,6 +68,10 @@ fn main() -> ExitCode {
         Command::Migrate(command) => command.run(),
         Command::Recover(command) => command.run(),
         Command::Sim(command) => command.run(),
+        Command::Cli(command) => command.run(),
+        Command::Lock(command) => command.run(),
+        Command::Elect(command) => command.run(),
+        Command::Watch(command) => command.run(),
     }
 }
 
@@ -70,8 +82,8 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Serve, clap::error::ErrorKind> {
-        match Cli::try_parse_from(line.split(' ')) {
-            Ok(Cli { command: Command::Serve(serve) }) => Ok(serve),
+        match Ringkeeper::try_parse_from(line.split(' ')) {
+            Ok(Ringkeeper { command: Command::Serve(serve) }) => Ok(serve),
             Ok(other) => panic!("{line} is no serve but {other:?}"),
             Err(e) => Err(e.kind()),
         }
@@ -79,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        Cli::command().debug_assert();
+        Ringkeeper::command().debug_assert();
     }
 
     #[test]
@@ -103,7 +115,9 @@ mod tests {
         use clap::error::ErrorKind;
         let cases = [
             ("ringkeeper", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
-            ("ringkeeper cli", ErrorKind::InvalidSubcommand),
+            ("ringkeeper clients", ErrorKind::InvalidSubcommand),
+            ("ringkeeper cli --server a:0", ErrorKind::ValueValidation),
+            ("ringkeeper lock /a", ErrorKind::MissingRequiredArgument),
             ("ringkeeper help", ErrorKind::InvalidSubcommand),
             ("ringkeeper serve a b", ErrorKind::UnknownArgument),
             ("ringkeeper serve --shards many", ErrorKind::ValueValidation),
@@ -134,7 +148,7 @@ mod tests {
     #[test]
     fn help_teaches_every_key_of_ours() {
         use ringkeeper::server::config::table::TABLE;
-        let help = Cli::command().find_subcommand_mut("serve").unwrap().render_long_help().to_string();
+        let help = Ringkeeper::command().find_subcommand_mut("serve").unwrap().render_long_help().to_string();
         for key in TABLE.iter().filter(|k| k.ours) {
             let row = help.lines().find(|l| l.trim_start().starts_with(&format!("{} ", key.name)));
             let row = row.unwrap_or_else(|| panic!("{} is not in the help", key.name));

@@ -11,7 +11,7 @@ const FLOORS: [&[&str]; 7] = [
     &["engine"],
     &["runtime", "sim", "client"],
     &["server"],
-    &["cli", "bench", "tune", "migrate"],
+    &["cli", "bench", "tune", "migrate", "recipes"],
 ];
 
 /// Floors below this one know no machine: no clock, no files, no sockets, no threads, no chance.

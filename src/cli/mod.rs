@@ -9,5 +9,6 @@ mod outcome;
 mod progress;
 pub mod recover;
 pub mod serve;
+pub mod shell;
 pub mod sim;
 mod utc;

@@ -16,6 +16,7 @@ use super::session::{Credentials, Incoming, ProtocolError, Session};
 use crate::ground::ids::{SessionId, Zxid};
 use crate::proto::acl::Acl;
 use crate::proto::opcode;
+use crate::proto::reply::PING_XID;
 use crate::proto::stat::Stat;
 
 /// Bytes of requests that may wait unsent before [`Client::submit`] pushes them out.
@@ -59,6 +60,12 @@ impl ClientError {
             _ => None,
         }
     }
+
+    /// Whether the connection has failed, and the session may live on.
+    #[must_use]
+    pub const fn is_of_connection(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::Closed | Self::TimedOut(_) | Self::Protocol(_))
+    }
 }
 
 /// A connection with its session.
@@ -70,6 +77,9 @@ pub struct Client {
     replies: VecDeque<Reply>,
     events: VecDeque<Event>,
     chunk: Box<[u8]>,
+    /// When pings without an answer were sent, by [`Client::next_event`].
+    pings: VecDeque<Instant>,
+    proved: Instant,
 }
 
 impl Client {
@@ -82,7 +92,8 @@ impl Client {
     /// [`ClientError::Expired`] says that the session is gone; [`ClientError::Closed`], among other things, that the
     /// server is behind the zxid in the credentials.
     pub fn attach(server: impl ToSocketAddrs, credentials: Credentials, timeout: Duration) -> Result<Self, ClientError> {
-        let deadline = Instant::now() + timeout;
+        let began = Instant::now();
+        let deadline = began + timeout;
         let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
         let mut stream = None;
         for address in server.to_socket_addrs()? {
@@ -105,6 +116,8 @@ impl Client {
             replies: VecDeque::new(),
             events: VecDeque::new(),
             chunk: vec![0; 64 << 10].into_boxed_slice(),
+            pings: VecDeque::new(),
+            proved: began,
         };
         while !client.session.is_connected() {
             client.pump(deadline)?;
@@ -128,6 +141,17 @@ impl Client {
     #[must_use]
     pub const fn last_zxid(&self) -> Zxid {
         self.credentials().last_zxid_seen
+    }
+
+    /// When the newest request was sent that [`Self::call`] or [`Self::next_event`] has an answer to: the session lived then.
+    #[must_use]
+    pub const fn proved(&self) -> Instant {
+        self.proved
+    }
+
+    /// Events that have come and were not taken.
+    pub fn take_events(&mut self) -> impl Iterator<Item = Event> {
+        self.events.drain(..)
     }
 
     /// Bounds every later call.
@@ -174,8 +198,9 @@ impl Client {
     pub fn next_event(&mut self, wait: Duration) -> Result<Option<Event>, ClientError> {
         let end = Instant::now() + wait;
         let third = Duration::from_millis(u64::from(self.credentials().timeout_ms.unsigned_abs()) / 3);
-        let mut next_ping = Instant::now() + third;
         loop {
+            // By what was sent before, as who waits many times a short while must ping as well.
+            let next_ping = self.pings.back().map_or(self.proved, |sent| self.proved.max(*sent)) + third;
             if let Some(event) = self.events.pop_front() {
                 return Ok(Some(event));
             }
@@ -184,20 +209,29 @@ impl Client {
                 Err(ClientError::TimedOut(_)) if Instant::now() >= end => return Ok(None),
                 Err(ClientError::TimedOut(_)) => {
                     self.session.submit(&Ask::Ping);
-                    next_ping = Instant::now() + third;
+                    self.pings.push_back(Instant::now());
                 }
                 Err(error) => return Err(error),
             }
-            self.replies.retain(|reply| reply.op != opcode::PING);
+            while let Some(at) = self.replies.iter().position(|reply| reply.op == opcode::PING) {
+                self.replies.remove(at);
+                if let Some(sent) = self.pings.pop_front() {
+                    self.proved = self.proved.max(sent);
+                }
+            }
         }
     }
 
     /// Sends one request and waits for its reply. Replies of requests submitted before stay in the pipeline's order.
     pub fn call(&mut self, ask: &Ask<'_>) -> Result<Body, ClientError> {
         let xid = self.session.submit(ask);
-        let deadline = Instant::now() + self.timeout;
+        let sent = Instant::now();
+        let deadline = sent + self.timeout;
         loop {
             if let Some(at) = self.replies.iter().position(|reply| reply.xid == xid) {
+                if xid != PING_XID {
+                    self.proved = sent;
+                }
                 let reply = self.replies.remove(at).expect("the position was just found");
                 return Ok(reply.result?);
             }
