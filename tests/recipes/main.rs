@@ -82,7 +82,7 @@ impl Drop for Running {
 }
 
 /// A command that says who it is and goes on until its standard output or this process is closed.
-const HOLD: &str = "echo $0; exec sleep 600";
+const HOLD: &str = "echo $0; exec sleep 100";
 
 fn children(server: &Server, path: &str) -> Vec<String> {
     server.client().children(path, false).map(|(names, _)| names).unwrap_or_default()
@@ -180,7 +180,7 @@ fn a_lock_outlives_its_server_if_that_comes_back_in_time() {
     let setup = Setup::new(directory.path(), &[]);
     let first = setup.start();
     let address = first.address;
-    let mut holder = Running::start(address, &["lock", "--timeout", "20", "/a", "--", "sh", "-c", "echo held; sleep 600"]);
+    let mut holder = Running::start(address, &["lock", "--timeout", "20", "/a", "--", "sh", "-c", "echo held; sleep 100"]);
     assert_eq!(holder.line(), "held");
     first.kill();
     let again = setup.args(&["--listen", &address.to_string()]);
