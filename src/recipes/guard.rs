@@ -71,9 +71,8 @@ pub fn run(keeper: &mut Lasting, znode: &str, job: &Job<'_>, signals: &Signals) 
         if let Some(status) = child.try_wait().map_err(|error| Ended::System("waiting for the command", error))? {
             return Ok(code_of(status));
         }
-        match signals.take() {
-            Some(number @ (signal_hook::consts::SIGTERM | signal_hook::consts::SIGHUP)) => signal(&child, number),
-            _ => {}
+        if let Some(number @ (signal_hook::consts::SIGTERM | signal_hook::consts::SIGHUP)) = signals.take() {
+            signal(&child, number);
         }
         let lost = match keeper.next_event(TURN) {
             Ok(Some(event)) if event.path == znode && event.kind == EventType::NodeDeleted as i32 => {

@@ -22,6 +22,13 @@ pub fn server(directory: &Path) -> Server {
     Setup::new(directory, &[]).args(&["-Dzookeeper.tickTime=500", "-Dzookeeper.4lw.commands.whitelist=*"]).start()
 }
 
+/// The same data again, where clients look for it.
+fn again(directory: &Path, address: SocketAddr) -> Server {
+    let data = directory.join("data").display().to_string();
+    let setup = Setup::bare(directory).args(&["--data-dir", &data, "--listen", &address.to_string()]);
+    setup.args(&["-Dzookeeper.preAllocSize=16384"]).start()
+}
+
 /// `ringkeeper` with a server and words, its output kept.
 pub fn command(server: SocketAddr, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringkeeper"));
@@ -177,14 +184,12 @@ fn a_holder_that_hears_no_server_ends_its_command() {
 #[test]
 fn a_lock_outlives_its_server_if_that_comes_back_in_time() {
     let directory = directory();
-    let setup = Setup::new(directory.path(), &[]);
-    let first = setup.start();
+    let first = Setup::new(directory.path(), &[]).start();
     let address = first.address;
     let mut holder = Running::start(address, &["lock", "--timeout", "20", "/a", "--", "sh", "-c", "echo held; sleep 100"]);
     assert_eq!(holder.line(), "held");
     first.kill();
-    let again = setup.args(&["--listen", &address.to_string()]);
-    let second = again.start();
+    let second = again(directory.path(), address);
     let own = children(&second, "/a").remove(0);
     // Attached again, and guarding again.
     eventually("the attachment", || word_of_watch(&second).then_some(()));
@@ -226,8 +231,7 @@ fn a_leader_is_followed_by_the_next_when_it_resigns_and_stands_again_when_it_is_
 #[test]
 fn a_watch_pushes_each_change_and_outlives_its_server() {
     let directory = directory();
-    let setup = Setup::new(directory.path(), &[]);
-    let server = setup.start();
+    let server = Setup::new(directory.path(), &[]).start();
     let address = server.address;
     let script = "echo $RINGKEEPER_EVENT $RINGKEEPER_VERSION $(cat)";
     let mut watch = Running::start(address, &["watch", "/c", "--", "sh", "-c", script]);
@@ -241,7 +245,7 @@ fn a_watch_pushes_each_change_and_outlives_its_server() {
     }
     drop(client);
     server.kill();
-    let server = setup.args(&["--listen", &address.to_string()]).start();
+    let server = again(directory.path(), address);
     server.client().set("/c", b"four", -1).unwrap();
     assert_eq!(watch.line(), "changed 3 four");
     server.client().delete("/c", -1).unwrap();

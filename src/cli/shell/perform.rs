@@ -44,7 +44,7 @@ pub fn perform(keeper: &mut Lasting, order: &Order) -> Result<Shown, NotDone> {
     };
     // The name of a sequential znode may be its number alone, after a '/'.
     let prefix = matches!(order, Order::Create { sequential: true, .. });
-    if !path::is_valid(path) && !(prefix && path::is_valid(&format!("{path}0"))) {
+    if !(path::is_valid(path) || prefix && path::is_valid(&format!("{path}0"))) {
         return Err(NotDone::Path(path.to_owned()));
     }
     let full = keeper.target().full(path);
