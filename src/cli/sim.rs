@@ -36,6 +36,9 @@ const TWICE: u64 = 50;
 /// Runs that may be made to make a case smaller.
 const SHRINK_RUNS: usize = 2000;
 
+/// How often a campaign's counters are written: what a run that is killed had played since is played again.
+const KEPT_EVERY: Duration = Duration::from_secs(30);
+
 /// Failures that are told before a campaign stops.
 const TOLD: usize = 10;
 
@@ -121,7 +124,7 @@ impl Sim {
             }
             (None, seeds) => {
                 let (from, to) = seeds.unwrap_or((0, 1000));
-                let sum = self.many(from, to);
+                let sum = self.many(from, to, self.seconds.map(Duration::from_secs));
                 Ok(self.conclude(&sum))
             }
         }
@@ -149,11 +152,10 @@ impl Sim {
         Outcome::Wrong
     }
 
-    /// The seeds from one to just before another, on all threads.
-    fn many(&self, from: u64, to: u64) -> Sum {
+    /// The seeds from one to just before another, on all threads, for so long.
+    fn many(&self, from: u64, to: u64, limit: Option<Duration>) -> Sum {
         let threads = self.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from)).max(1);
         let began = Instant::now();
-        let limit = self.seconds.map(Duration::from_secs);
         let next = AtomicU64::new(from);
         let stops = AtomicBool::new(false);
         let sum = Mutex::new((Sum::default(), Progress::new(false)));
@@ -214,6 +216,24 @@ impl Sim {
 
     /// Goes on with a campaign: the file holds the next seed and the counters, one `VALUE NAME` a line.
     fn go_on(&self, path: &Path) -> Result<Outcome, Failed> {
+        let limit = self.seconds.map(Duration::from_secs);
+        let began = Instant::now();
+        let mut all = Sum::default();
+        loop {
+            let left = limit.map(|limit| limit.saturating_sub(began.elapsed()));
+            let sum = self.slice(path, left.map_or(KEPT_EVERY, |left| left.min(KEPT_EVERY)))?;
+            all.stats.add(&sum.stats);
+            all.failures.extend(sum.failures);
+            all.unequal.extend(sum.unequal);
+            let failed = all.failures.len() + all.unequal.len();
+            if failed > 0 && !self.keep_going || failed >= TOLD || limit.is_some_and(|limit| began.elapsed() >= limit) {
+                return Ok(self.conclude(&all));
+            }
+        }
+    }
+
+    /// Plays for so long, and writes the counters.
+    fn slice(&self, path: &Path, limit: Duration) -> Result<Sum, Failed> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -226,7 +246,7 @@ impl Sim {
         }
         let value = |name: &str| before.iter().find(|(known, _)| known == name).map_or(0, |(_, value)| *value);
         let from = value("next seed");
-        let sum = self.many(from, u64::MAX);
+        let sum = self.many(from, u64::MAX, Some(limit));
         let mut rows = sum.stats.rows();
         rows.push(("failed".to_owned(), (sum.failures.len() + sum.unequal.len()) as u64));
         for (name, old) in &before {
@@ -241,7 +261,7 @@ impl Sim {
         let text: String = rows.iter().map(|(name, value)| format!("{value} {name}\n")).collect();
         let fresh = path.with_extension("new");
         fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, path)).map_err(Failed::on("write", path))?;
-        Ok(self.conclude(&sum))
+        Ok(sum)
     }
 }
 

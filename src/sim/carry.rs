@@ -67,8 +67,11 @@ impl World {
         let is_there = self.nodes[to].process.is_some();
         let mut came = None;
         self.on_net(|net, now, later| came = net.deliver(now, (from, to, flight), is_there, later));
-        let Some(notification) = came else { return Ok(()) };
+        let Some((notification, is_first)) = came else { return Ok(()) };
         let from = self.nodes[from].id;
+        if is_first {
+            self.input(to, In::Met { from })?;
+        }
         self.input(to, In::Notification { from, notification })
     }
 

@@ -86,6 +86,8 @@ pub struct Mail {
     last: Option<Notification>,
     /// The connection has broken: what is sent next opens it again.
     is_broken: bool,
+    /// What flies is the first on its connection.
+    is_first: bool,
     is_stalled: bool,
     /// Notifications that came while nothing could come back.
     unanswered: u32,
@@ -333,15 +335,14 @@ impl Net {
             mail.waiting = Some(notification);
             return;
         }
-        mail.is_broken = false;
         self.fly(now, from, to, notification, later);
         // The connection is one for both directions: where it is opened again, the other's last word is said again.
         let back = &mut self.mail[to][from];
-        if back.is_broken && back.flying.is_none() {
-            back.is_broken = false;
-            if let Some(last) = back.last.clone() {
-                self.fly(now, to, from, last, later);
-            }
+        if back.is_broken
+            && back.flying.is_none()
+            && let Some(last) = back.last.clone()
+        {
+            self.fly(now, to, from, last, later);
         }
     }
 
@@ -350,18 +351,19 @@ impl Net {
         let mail = &mut self.mail[from][to];
         mail.flight += 1;
         mail.flying = Some(notification);
+        mail.is_first = std::mem::take(&mut mail.is_broken);
         mail.is_stalled = false;
         later.push((at, Later::Mail { from, to, flight: mail.flight }));
     }
 
-    /// A notification reaches its server, which is there or not; the next one sets out.
+    /// A notification reaches its server, which is there or not; the next one sets out. Handed back with whether it is the first of its connection.
     pub fn deliver(
         &mut self,
         now: u64,
         (from, to, flight): (usize, usize, u64),
         is_there: bool,
         later: &mut Vec<(u64, Later)>,
-    ) -> Option<Notification> {
+    ) -> Option<(Notification, bool)> {
         let is_lost = self.chances[from][to].happens(self.manner.mail_breaks);
         let is_deaf = self.is_cut(to, from);
         let mut is_cut = self.is_cut(from, to);
@@ -375,13 +377,12 @@ impl Net {
             mail.is_stalled = true;
             return None;
         }
-        let notification = mail.flying.take();
+        let notification = mail.flying.take().map(|notification| (notification, mail.is_first));
         let waiting = mail.waiting.take();
         if !is_there || is_lost || is_cut {
             mail.is_broken = true;
             // What waits is the first thing said on the next connection.
             if let Some(waiting) = waiting.filter(|_| is_there && !is_cut) {
-                mail.is_broken = false;
                 self.fly(now, from, to, waiting, later);
             }
             return None;

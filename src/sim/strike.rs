@@ -150,12 +150,13 @@ impl World {
     /// operator has vouched for it that a majority with nothing is a new ensemble, there must not be one again.
     fn may_wipe(&self, target: usize) -> bool {
         let voters = usize::try_from(self.case.settings.voters).expect("a few");
-        let has_promised = |node: &Node| match (&node.process, &node.remains) {
-            (Some(process), _) => process.promised.accepted > 0,
-            (None, Some(remains)) => remains.promised.accepted > 0,
+        // What a server says of itself when it is asked.
+        let has_something = |node: &Node| match (&node.process, &node.remains) {
+            (Some(process), _) => process.promised.current > 0,
+            (None, Some(remains)) => remains.promised.current > 0,
             (None, None) => false,
         };
-        let have = (0..voters).filter(|node| *node != target && has_promised(&self.nodes[*node])).count();
+        let have = (0..voters).filter(|node| *node != target && has_something(&self.nodes[*node])).count();
         let founds_anew = self.case.settings.bootstrap == 1 && voters - have > voters / 2;
         voters >= 3 && !self.nodes.iter().any(|node| node.is_impaired) && (target >= voters || !founds_anew)
     }

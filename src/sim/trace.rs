@@ -92,6 +92,7 @@ impl Told for In {
             Self::History { link, records } => {
                 format!("{} History {}", link.0, records.as_ref().map_or("none".to_owned(), |records| span(records)))
             }
+            Self::Met { from } => format!("Met {}", from.0),
             Self::Notification { from, notification } => {
                 let (standing, vote, round) = (notification.standing, notification.vote, notification.round);
                 format!("Notification of {}: {standing:?} {vote:?} round {round}", from.0)

@@ -3,7 +3,8 @@
 //! An empty voter that joined an old ensemble with its vote could make a quorum that has forgotten what it acknowledged. So it votes only once
 //! every other voter (or a majority with it, where the operator says so) has told that it is empty too; as soon as one tells otherwise it is
 //! impaired. It asks with notifications of round 0, which count in nobody's election and are answered by all. A server may repeat what it
-//! last said when a connection is made, however old that is, so what was told has to stand for a while.
+//! last said when a connection is made, however old that is, so what comes first on one proves nothing; and what was told has to stand for
+//! a while.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub struct Founding {
     /// How many of them have to be empty.
     wanted: usize,
     empty: BTreeSet<ServerId>,
+    /// With whom a connection was made, and nothing has come on it.
+    met: BTreeSet<ServerId>,
     config: Arc<[u8]>,
     every: u64,
     ask_at: Millis,
@@ -59,7 +62,18 @@ impl Founding {
         };
         let every = times.notification_min;
         let tell_at = now.plus(TOLD_MS);
-        Self { me, others, wanted, empty: BTreeSet::new(), config, every, ask_at: now, calm_at: None, tell_at }
+        Self {
+            me,
+            others,
+            wanted,
+            empty: BTreeSet::new(),
+            met: BTreeSet::new(),
+            config,
+            every,
+            ask_at: now,
+            calm_at: None,
+            tell_at,
+        }
     }
 
     /// When [`time`](Self::time) is due.
@@ -97,6 +111,11 @@ impl Founding {
         None
     }
 
+    /// A connection was made.
+    pub fn meet(&mut self, from: ServerId) {
+        self.met.insert(from);
+    }
+
     /// A server tells how things stand there.
     pub fn hear(&mut self, now: Millis, from: ServerId, said: &Notification) -> Option<Verdict> {
         if !self.others.contains(&from) {
@@ -104,8 +123,13 @@ impl Founding {
         }
         let is_empty =
             said.standing == Standing::Looking && said.vote.is_some_and(|vote| (vote.epoch, vote.zxid) == (0, Zxid::ZERO));
+        let is_first = self.met.remove(&from) && !cfg!(mutant = "m39");
         if !is_empty {
             return Some(Verdict::Old { by: from });
+        }
+        // It may be from before it had anything; it is asked again soon.
+        if is_first {
+            return None;
         }
         if self.empty.insert(from) && self.empty.len() >= self.wanted {
             self.calm_at = Some(now.plus(CALM_MS));
@@ -144,6 +168,32 @@ mod tests {
             assert_eq!(this.deadline(), Millis(1200));
             assert_eq!((this.time(Millis(1299), &mut out), this.time(Millis(1300), &mut out)), (None, Some(Verdict::New)));
         }
+    }
+
+    #[test]
+    fn what_comes_first_on_a_connection_may_be_old() {
+        let empty = says(Standing::Looking, Some((0, 0)));
+        let (mut this, mut out) = (founding(Bootstrap::Majority), Vec::new());
+        this.meet(ServerId(2));
+        this.meet(ServerId(3));
+        for from in [2, 3, 3] {
+            assert_eq!(this.hear(Millis(0), ServerId(from), &empty), None);
+        }
+        assert_eq!(this.time(Millis(400), &mut out), None, "of server 2 nothing is known");
+        this.meet(ServerId(2));
+        assert_eq!(this.hear(Millis(400), ServerId(2), &empty), None, "it may be the same word again");
+        assert_eq!(this.time(Millis(800), &mut out), None);
+        assert_eq!(this.hear(Millis(800), ServerId(2), &empty), None);
+        assert_eq!((this.time(Millis(1099), &mut out), this.time(Millis(1100), &mut out)), (None, Some(Verdict::New)));
+
+        let mut this = founding(Bootstrap::All);
+        this.meet(ServerId(4));
+        let old = Some(Verdict::Old { by: ServerId(4) });
+        assert_eq!(
+            this.hear(Millis(0), ServerId(4), &says(Standing::Following, Some((1, 7)))),
+            old,
+            "who had something is not new"
+        );
     }
 
     #[test]

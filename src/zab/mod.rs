@@ -104,6 +104,11 @@ impl Role {
 pub enum In {
     /// Time has passed.
     Time,
+    /// A connection of the election port was made: what comes first on it may have been said long ago, by a server that has moved on since.
+    Met {
+        /// With whom.
+        from: ServerId,
+    },
     /// A notification came on the election port.
     Notification {
         /// Who sent it.

@@ -234,6 +234,11 @@ impl Peer {
     fn take(&mut self, now: Millis, input: In, out: &mut Vec<Out>) -> Result<(), Why> {
         match (input, &mut self.stand) {
             (In::Time, _) => return self.time(now, out),
+            (In::Met { from }, _) => {
+                if let Some(founding) = &mut self.founding {
+                    founding.meet(from);
+                }
+            }
             (In::Notification { from, notification }, _) if self.founding.is_some() => {
                 let verdict = self.founding.as_mut().and_then(|founding| founding.hear(now, from, &notification));
                 self.judge(now, verdict, out);

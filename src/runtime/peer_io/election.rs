@@ -51,6 +51,8 @@ struct Greeting {
 #[derive(Default)]
 struct Other {
     socket: Option<Socket>,
+    /// Nothing has come on it yet.
+    is_new: bool,
     /// What has come and is no whole frame.
     input: Vec<u8>,
     /// The notification that waits, in its frame.
@@ -302,6 +304,7 @@ impl Other {
     fn open(&mut self, socket: Socket, input: Vec<u8>, registry: &Registry) {
         self.close(registry);
         self.socket = Some(socket);
+        self.is_new = true;
         self.input = input;
         self.repeat();
     }
@@ -328,7 +331,12 @@ impl Other {
                 Ok(Cut::Frame(body, used)) => {
                     at += used;
                     match Notification::decode(body) {
-                        Ok(notification) => events.push(PeerEvent::In(In::Notification { from: id, notification })),
+                        Ok(notification) => {
+                            if std::mem::take(&mut self.is_new) {
+                                events.push(PeerEvent::In(In::Met { from: id }));
+                            }
+                            events.push(PeerEvent::In(In::Notification { from: id, notification }));
+                        }
                         Err(wrong) => tracing::debug!("server {}: {wrong}", id.0),
                     }
                 }
