@@ -55,9 +55,14 @@ impl Extent {
 
 /// The index of the segment with which a replay after `image` begins: the last one that begins before `image`, so that the
 /// transaction at which the image stands, which was durable, is in it and what follows can be tied to it.
+///
+/// A log that begins behind others is a restart that the manifest does not know of yet. It may stand behind an older state than theirs, be
+/// torn, and is nothing but what lies behind their end. Its first batch is durable before anything else of it is written.
 #[must_use]
 pub fn replay_from(segments: &[Extent], image: Zxid) -> usize {
-    segments.iter().rposition(|segment| segment.begins_before(image)).unwrap_or(0)
+    let is_root = |segment: &Extent| segment.begin.is_some_and(|begin| begin.sequence == 1);
+    let whole = segments.iter().skip(1).position(is_root).map_or(segments.len(), |at| at + 1);
+    segments[..whole].iter().rposition(|segment| segment.begins_before(image)).unwrap_or(0)
 }
 
 /// What a start does with the segments that there are.
@@ -147,6 +152,15 @@ mod tests {
         let all = extents(&[(5, Some(0)), (6, Some(10)), (7, Some(20)), (8, None)]);
         let from = |image| replay_from(&all, Zxid(image));
         assert_eq!([from(0), from(1), from(10), from(11), from(20), from(21), from(99)], [0, 0, 0, 1, 1, 2, 2]);
+        let begin = |after, sequence| Some(Begin { after: Zxid(after), sequence });
+        let mut restarted = all.clone();
+        (restarted[2].begin, restarted[3].begin) = (begin(3, 1), begin(9, 2));
+        assert_eq!(
+            [5, 11, 99].map(|image| replay_from(&restarted, Zxid(image))),
+            [0, 1, 1],
+            "a restart that is not in force is no beginning"
+        );
+        assert_eq!(replay_from(&restarted[2..], Zxid(99)), 1, "one that is in force is");
         let selection = Selection::of(&all, 6, Zxid(21)).unwrap();
         assert_eq!((selection.leftovers, &selection.kept[..], &selection.read[..]), (vec![5], &all[1..2], &all[2..]));
         assert_eq!(Selection::of(&[], 0, Zxid(0)), Ok(Selection::default()));
