@@ -332,7 +332,7 @@ impl Answers {
         reply::header(out, xid, Zxid(1), 0);
         match op {
             opcode::MULTI => {
-                for (op, change) in multi::decode_writes(&mut r)? {
+                for (op, change) in multi::decode_writes(&mut r).map_err(|_| Malformed::Value)? {
                     MultiHeader { op, done: false, err: 0 }.encode(out);
                     self.change(op, &change, out);
                 }
@@ -362,12 +362,13 @@ impl Answers {
     fn change(&mut self, op: i32, change: &Change<'_>, out: &mut Vec<u8>) {
         match change {
             Change::Create(create) => {
+                let path = create.path.as_deref().unwrap_or_default();
                 let is_sequential = matches!(create.flags, 2 | 3 | 6);
                 if is_sequential {
-                    out.string(&format!("{}{:010}", create.path, self.sequence));
+                    out.string(&format!("{path}{:010}", self.sequence));
                     self.sequence += 1;
                 } else {
-                    out.string(&create.path);
+                    out.string(path);
                 }
                 if op != opcode::CREATE {
                     Stat::default().encode(out);

@@ -299,7 +299,10 @@ mod tests {
         let body = bytes(&made);
         let mut r = Reader::new(&body);
         let Ok(Write::Create(read)) = Write::decode(made.opcode(), &mut r) else { panic!("not a create") };
-        assert_eq!((&*read.path, read.data, read.flags, read.ttl_ms, read.acl.len()), ("/t", None, 5, 1234, 1));
+        assert_eq!(
+            (read.path.as_deref(), read.data, read.flags, read.ttl_ms, read.acl.map(|acl| acl.len())),
+            (Some("/t"), None, 5, 1234, Some(1))
+        );
         assert!(r.rest().is_empty());
 
         let body = bytes(&Ask::SetData { path: "/s", data: Some(b""), version: 7 });

@@ -61,17 +61,17 @@ pub struct AclRef<'a> {
     pub id: Option<Cow<'a, str>>,
 }
 
-/// A list as a request carries it; a null list reads as empty.
+/// A list as a request carries it.
 pub type AclRefs<'a> = SmallVec<[AclRef<'a>; 1]>;
 
-/// Reads a list.
-pub fn decode<'a>(r: &mut Reader<'a>) -> Result<AclRefs<'a>, Malformed> {
-    let count = r.count()?.unwrap_or(0);
+/// Reads a list, which may be null.
+pub fn decode_or_null<'a>(r: &mut Reader<'a>) -> Result<Option<AclRefs<'a>>, Malformed> {
+    let Some(count) = r.count()? else { return Ok(None) };
     let mut list = AclRefs::new();
     for _ in 0..count {
         list.push(AclRef { perms: r.int()?, scheme: r.string_or_null()?, id: r.string_or_null()? });
     }
-    Ok(list)
+    Ok(Some(list))
 }
 
 /// Reads a list as a transaction record holds it, with neither nulls nor `auth` in it.
@@ -109,14 +109,14 @@ mod tests {
         let mut out = Vec::new();
         encode(&mut out, &list);
         assert_eq!(decode_stored(&mut Reader::new(&out)).unwrap(), list);
-        let refs = decode(&mut Reader::new(&out)).unwrap();
+        let refs = decode_or_null(&mut Reader::new(&out)).unwrap().unwrap();
         assert_eq!(refs[1].scheme.as_deref(), Some("digest"));
         assert!(list[0].is_open() && !list[1].is_open());
     }
 
     #[test]
     fn a_list_that_promises_more_than_it_has_is_short() {
-        assert_eq!(decode(&mut Reader::new(&[0x7f, 0xff, 0xff, 0xff, 0, 0])), Err(Malformed::Short));
+        assert_eq!(decode_or_null(&mut Reader::new(&[0x7f, 0xff, 0xff, 0xff, 0, 0])), Err(Malformed::Short));
     }
 
     proptest! {
@@ -126,17 +126,17 @@ mod tests {
             let mut out = Vec::new();
             encode(&mut out, &list);
             prop_assert_eq!(decode_stored(&mut Reader::new(&out)).unwrap(), list.clone());
-            let refs = decode(&mut Reader::new(&out)).unwrap();
+            let refs = decode_or_null(&mut Reader::new(&out)).unwrap().unwrap();
             let again: Vec<_> = refs.iter().map(|r| Acl::new(r.perms, r.scheme.as_ref().unwrap(), r.id.as_ref().unwrap())).collect();
             prop_assert_eq!(again, list);
             for len in 0..out.len() {
-                prop_assert_eq!(decode(&mut Reader::new(&out[..len])), Err(Malformed::Short));
+                prop_assert_eq!(decode_or_null(&mut Reader::new(&out[..len])), Err(Malformed::Short));
             }
         }
 
         #[test]
         fn arbitrary_bytes_make_no_more_entries_than_they_hold(bytes in prop::collection::vec(prop_oneof![Just(0u8), Just(255), any::<u8>()], 0..300)) {
-            if let Ok(list) = decode(&mut Reader::new(&bytes)) {
+            if let Ok(Some(list)) = decode_or_null(&mut Reader::new(&bytes)) {
                 prop_assert!(list.len() * 12 + 4 <= bytes.len().max(4));
             }
             let _ = decode_stored(&mut Reader::new(&bytes));

@@ -38,9 +38,20 @@ pub fn encode_error(out: &mut Vec<u8>, err: i32) {
     out.int(err);
 }
 
+/// Why the members of a multi cannot be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// A record is malformed, or none that a multi may have.
+    #[error(transparent)]
+    Record(#[from] Malformed),
+    /// A list of ACL is null, other than a createTTL's. A ZooKeeper trips over it sooner.
+    #[error("null ACL")]
+    NullAcl,
+}
+
 /// Reads the members of a multi: writes and checks only. Of a create the mode decides which one it is: of a container whatever the
 /// operation says, and without a time to live where the mode has none, as observed on ZooKeeper.
-pub fn decode_writes<'a>(r: &mut Reader<'a>) -> Result<Vec<(i32, Write<'a>)>, Malformed> {
+pub fn decode_writes<'a>(r: &mut Reader<'a>) -> Result<Vec<(i32, Write<'a>)>, Unreadable> {
     let mut members = Vec::new();
     loop {
         let header = MultiHeader::decode(r)?;
@@ -48,16 +59,23 @@ pub fn decode_writes<'a>(r: &mut Reader<'a>) -> Result<Vec<(i32, Write<'a>)>, Ma
             return Ok(members);
         }
         if header.op == opcode::SET_ACL {
-            return Err(Malformed::Value);
+            return Err(Malformed::Value.into());
         }
         let (mut op, mut write) = (header.op, Write::decode(header.op, r)?);
         if let Write::Create(create) = &mut write {
+            if create.path.is_none() {
+                return Err(Malformed::Null.into());
+            }
+            if create.acl.is_none() && op != opcode::CREATE_TTL {
+                return Err(Unreadable::NullAcl);
+            }
             match (op, create.flags) {
-                (opcode::CREATE_TTL, 5 | 6) => {}
+                // One that is no mode is the member's own mistake.
+                (opcode::CREATE_TTL, ..0 | 5..) => {}
                 (_, 4) => op = opcode::CREATE_CONTAINER,
                 (opcode::CREATE_TTL, 0..=3) => op = opcode::CREATE,
                 (_, 0..=3) => {}
-                _ => return Err(Malformed::Value),
+                _ => return Err(Malformed::Value.into()),
             }
             if op != opcode::CREATE_TTL {
                 create.ttl_ms = -1;
@@ -117,13 +135,13 @@ mod tests {
             out.int(0);
             out.int(0);
             MultiHeader::END.encode(&mut out);
-            assert_eq!(decode_writes(&mut Reader::new(&out)), Err(Malformed::Value), "{op}");
+            assert_eq!(decode_writes(&mut Reader::new(&out)), Err(Unreadable::Record(Malformed::Value)), "{op}");
         }
         let mut out = Vec::new();
         MultiHeader { op: opcode::DELETE, done: false, err: -1 }.encode(&mut out);
         out.string("/a");
         out.int(-1);
-        assert_eq!(decode_writes(&mut Reader::new(&out)), Err(Malformed::Short));
+        assert_eq!(decode_writes(&mut Reader::new(&out)), Err(Malformed::Short.into()));
     }
 
     #[test]
@@ -141,7 +159,8 @@ mod tests {
             (TTL, 0, Some(opcode::CREATE)),
             (TTL, 4, Some(opcode::CREATE_CONTAINER)),
             (TTL, 6, Some(TTL)),
-            (TTL, 7, None),
+            (TTL, 7, Some(TTL)),
+            (TTL, -1, Some(TTL)),
         ] {
             let mut out = Vec::new();
             MultiHeader { op, done: false, err: -1 }.encode(&mut out);
@@ -161,6 +180,18 @@ mod tests {
             let ttl_ms = if *op == TTL { 77 } else { -1 };
             assert_eq!((Some(*op), create.op, create.ttl_ms), (read, *op, ttl_ms));
         }
+    }
+
+    #[test]
+    fn a_null_list_of_acl_is_told_from_what_is_malformed() {
+        let mut out = Vec::new();
+        MultiHeader { op: opcode::CREATE, done: false, err: -1 }.encode(&mut out);
+        out.string("/a");
+        out.buffer(None);
+        out.int(-1);
+        out.int(0);
+        MultiHeader::END.encode(&mut out);
+        assert_eq!(decode_writes(&mut Reader::new(&out)), Err(Unreadable::NullAcl));
     }
 
     /// A member by its type, with a record for it.
@@ -207,7 +238,7 @@ mod tests {
                 members.iter().map(|(op, record)| (*op, Write::decode(*op, &mut Reader::new(record)).unwrap())).collect();
             prop_assert_eq!(read, expected);
             for len in 0..out.len() {
-                prop_assert_eq!(decode_writes(&mut Reader::new(&out[..len])), Err(Malformed::Short));
+                prop_assert_eq!(decode_writes(&mut Reader::new(&out[..len])), Err(Malformed::Short.into()));
             }
         }
 

@@ -44,12 +44,12 @@ impl<'a> PathWatch<'a> {
 pub struct Create<'a> {
     /// Operation code, which decides the transaction type.
     pub op: i32,
-    /// Path, or its prefix for a sequential znode.
-    pub path: Cow<'a, str>,
+    /// Path, or its prefix for a sequential znode; null where a hostile client sends null.
+    pub path: Option<Cow<'a, str>>,
     /// Data; null is not empty.
     pub data: Option<&'a [u8]>,
-    /// Wanted ACL.
-    pub acl: AclRefs<'a>,
+    /// Wanted ACL, null where a hostile client sends null.
+    pub acl: Option<AclRefs<'a>>,
     /// CreateMode, 0 to 6.
     pub flags: i32,
     /// Time to live, ms; -1 where the opcode has none.
@@ -58,9 +58,9 @@ pub struct Create<'a> {
 
 impl<'a> Create<'a> {
     fn decode(op: i32, r: &mut Reader<'a>) -> Result<Self, Malformed> {
-        let path = r.string()?;
+        let path = r.string_or_null()?;
         let data = r.buffer()?;
-        let acl = acl::decode(r)?;
+        let acl = acl::decode_or_null(r)?;
         let flags = r.int()?;
         let ttl_ms = if op == opcode::CREATE_TTL { r.long()? } else { -1 };
         Ok(Self { op, path, data, acl, flags, ttl_ms })
@@ -107,19 +107,37 @@ pub enum Write<'a> {
 }
 
 impl<'a> Write<'a> {
-    /// Reads the record of a single write, or of a member of a multi, by its operation code.
+    /// Reads the record of a single write, or of a member of a multi, by its operation code. [`Malformed::Null`] is a null path of a
+    /// record that is whole otherwise.
     pub fn decode(op: i32, r: &mut Reader<'a>) -> Result<Self, Malformed> {
         Ok(match op {
             opcode::CREATE | opcode::CREATE2 | opcode::CREATE_CONTAINER | opcode::CREATE_TTL => {
                 Self::Create(Create::decode(op, r)?)
             }
-            opcode::DELETE => Self::Delete { path: r.string()?, version: r.int()? },
-            opcode::SET_DATA => Self::SetData { path: r.string()?, data: r.buffer()?, version: r.int()? },
-            opcode::SET_ACL => Self::SetAcl { path: r.string()?, acl: acl::decode(r)?, version: r.int()? },
-            opcode::CHECK => Self::Check { path: r.string()?, version: r.int()? },
+            opcode::DELETE => {
+                let (path, version) = (r.string_or_null()?, r.int()?);
+                Self::Delete { path: there(path)?, version }
+            }
+            opcode::SET_DATA => {
+                let (path, data, version) = (r.string_or_null()?, r.buffer()?, r.int()?);
+                Self::SetData { path: there(path)?, data, version }
+            }
+            opcode::SET_ACL => {
+                let (path, acl, version) = (r.string_or_null()?, acl::decode_or_null(r)?.unwrap_or_default(), r.int()?);
+                Self::SetAcl { path: there(path)?, acl, version }
+            }
+            opcode::CHECK => {
+                let (path, version) = (r.string_or_null()?, r.int()?);
+                Self::Check { path: there(path)?, version }
+            }
             _ => return Err(Malformed::Value),
         })
     }
+}
+
+/// A path that must not be null, looked at when the whole record has been read: one that ends early is that before all else.
+fn there(path: Option<Cow<'_, str>>) -> Result<Cow<'_, str>, Malformed> {
+    path.ok_or(Malformed::Null)
 }
 
 /// SetWatches and SetWatches2: the watches a client had before it reconnected.
@@ -269,7 +287,7 @@ mod tests {
             for op in [opcode::CREATE, opcode::CREATE2, opcode::CREATE_CONTAINER, opcode::CREATE_TTL] {
                 let ttl_ms = if op == opcode::CREATE_TTL { long } else { -1 };
                 let (path, data, acl) = (Cow::Borrowed(&*path), data.as_deref(), refs.clone());
-                let expected = Write::Create(Create { op, path, data, acl, flags: number, ttl_ms });
+                let expected = Write::Create(Create { op, path: Some(path), data, acl: Some(acl), flags: number, ttl_ms });
                 prop_assert_eq!(Write::decode(op, &mut Reader::new(&create)), Ok(expected));
             }
             let mut set = Vec::new();

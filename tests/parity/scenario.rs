@@ -67,6 +67,7 @@ impl Draw {
         match self.chance.below(400) {
             0 | 1 => Text(String::new()),
             2 => Text("a".to_owned()),
+            3 => Null,
             _ => self.path(),
         }
     }
@@ -89,11 +90,10 @@ impl Draw {
             return [vec![Int(1)], entry(31, "world", "anyone")].concat();
         }
         match self.chance.below(40) {
-            // Not in a multi: see [`super::known`].
-            0 if !usually => return vec![Int(-1)],
+            0 => return vec![Int(-1)],
             1 => return vec![Int(0)],
             2 => return vec![Int(1), Int(31), Null, Text("anyone".to_owned())],
-            3 if !usually => return vec![Int(1), Int(31), Text("world".to_owned()), Null],
+            3 => return vec![Int(1), Int(31), Text("world".to_owned()), Null],
             _ => {}
         }
         let n = 1 + self.chance.below(3) as usize;
@@ -120,8 +120,7 @@ impl Draw {
     /// A create of any operation, with flags that are mostly its own.
     fn create(&mut self, op: i32) -> Vec<Field> {
         let flags = match op {
-            // None that are no mode, for multis: see [`super::known`].
-            op::CREATE_TTL => self.chance.of(&[5, 5, 5, 6, 6, 0, 1, 2, 3, 4]),
+            op::CREATE_TTL => self.chance.of(&[5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 7, -1]),
             op::CREATE_CONTAINER => self.chance.of(&[4, 4, 4, 4, 4, 4, 0, 1, 2, 3, 5, -1]),
             _ => self.chance.of(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 5, 6, 7, -1]),
         };
@@ -248,16 +247,9 @@ impl Draw {
             994 => (op::CHECK, vec![self.path(), self.version()]),
             995 => (self.chance.of(&[10, 23, 99, 108, 200, -2, 0]), vec![self.path()]),
             _ => {
-                // Of writes only multis: see [`super::known`].
-                loop {
-                    let (op, mut fields) = self.step();
-                    if (Step { session: 0, op, fields: Vec::new() }).only_reads()
-                        || matches!(op, op::MULTI | op::ADD_WATCH | op::AUTH)
-                    {
-                        fields.truncate(self.chance.below(fields.len() as u64 + 1) as usize);
-                        return (op, fields);
-                    }
-                }
+                let (op, mut fields) = self.step();
+                fields.truncate(self.chance.below(fields.len() as u64 + 1) as usize);
+                (op, fields)
             }
         }
     }

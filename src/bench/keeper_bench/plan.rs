@@ -575,9 +575,10 @@ mod tests {
         for write in writes {
             let err = match write {
                 Write::Create(create) => {
-                    let parent = create.path.rsplit_once('/').unwrap().0;
+                    let path = create.path.unwrap();
+                    let parent = path.rsplit_once('/').unwrap().0;
                     assert!(tree.contains_key(parent), "{parent}");
-                    let is_new = tree.insert(create.path.into_owned(), create.data.unwrap_or_default().to_vec()).is_none();
+                    let is_new = tree.insert(path.into_owned(), create.data.unwrap_or_default().to_vec()).is_none();
                     if is_new { 0 } else { Code::NodeExists.as_wire() }
                 }
                 Write::Delete { path, .. } if tree.remove(&*path).is_some() => 0,

@@ -378,7 +378,7 @@ mod tests {
                 let (_, op, body) = next(&mut maker, &mut random, xid).unwrap();
                 let Write::Create(create) = write_of(op, &body) else { panic!("no create") };
                 assert_eq!(create.data.map(<[u8]>::len), Some(8995));
-                seen.insert(create.path.into_owned());
+                seen.insert(create.path.unwrap().into_owned());
             }
         }
         assert_eq!(seen.len(), 2000);

@@ -290,7 +290,7 @@ impl Model {
 
     fn multi(&mut self, by: Asker<'_>, members: &[Op], happened: &mut Vec<Happening>) -> Answer {
         let undecodable = |op: &Op| match op {
-            Op::Create { op, flags, .. } => !((0..=4).contains(flags) || *op == opcode::CREATE_TTL && matches!(flags, 5 | 6)),
+            Op::Create { op, flags, .. } => !(0..=4).contains(flags) && *op != opcode::CREATE_TTL,
             Op::Delete { .. } | Op::SetData { .. } | Op::Check { .. } => false,
             _ => true,
         };

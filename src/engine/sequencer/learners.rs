@@ -1,6 +1,6 @@
 //! Learners: what they ask of this leader for their clients.
 
-use super::ledger::{Asker, Ledger};
+use super::ledger::{Asker, Ledger, Wish};
 use super::{Home, Sequencer};
 use crate::auth::Identities;
 use crate::engine::message::Outcome;
@@ -76,8 +76,10 @@ impl Sequencer {
         }
         let who = Identities::told(who.iter().map(|(scheme, id)| (&**scheme, &**id)));
         let ledger = &mut self.ledger;
+        // The learner waits for a transaction, whatever becomes of it.
+        let wish = Ledger::read(op, body).unwrap_or_else(Wish::Refused);
         self.builder.add(header, op, None, 0, now.micros, |mut header, blob, steps| match standing {
-            Ok(()) => ledger.write(&mut header, op, body, Asker { who: &who, owns }, blob, steps),
+            Ok(()) => ledger.write(&mut header, op, &wish, Asker { who: &who, owns }, blob, steps),
             Err(code) => {
                 Ledger::refusal(&mut header, code, blob);
                 Outcome::Refused(code)

@@ -10,7 +10,8 @@ use crate::ground::ids::{SessionId, Zxid};
 use crate::ground::limits;
 use crate::proto::acl::{self, Acl, AclRef};
 use crate::proto::code::Code;
-use crate::proto::jute::Reader;
+use crate::proto::jute::{Malformed, Reader};
+use crate::proto::multi::{self, Unreadable};
 use crate::proto::opcode;
 use crate::proto::owner;
 use crate::proto::path;
@@ -21,7 +22,6 @@ use crate::tree::change::Step;
 use crate::tree::record::Record;
 use crate::tree::tree::Tree;
 
-use super::multi;
 use crate::engine::message::Outcome;
 
 /// Paths that cannot be deleted.
@@ -34,6 +34,16 @@ pub(super) struct Asker<'a> {
     pub(super) who: &'a Identities,
     /// Whether the session may own znodes: where not everybody knows it, the creation of an ephemeral is refused so.
     pub(super) owns: Result<(), Code>,
+}
+
+/// A write as it was read.
+pub(super) enum Wish<'a> {
+    /// One.
+    One(Write<'a>),
+    /// A multi, with the operation of each member.
+    Many(Vec<(i32, Write<'a>)>),
+    /// One that is refused whatever the tree holds.
+    Refused(Code),
 }
 
 /// The writer's tree and the rules of writing to it.
@@ -67,6 +77,33 @@ impl Ledger {
         self.tree.forget(zxid);
     }
 
+    /// Reads a write. An error says that it is refused without a transaction: a ZooKeeper finds out before it has numbered it.
+    pub(super) fn read(op: i32, body: &[u8]) -> Result<Wish<'_>, Code> {
+        let mut r = Reader::new(body);
+        match op {
+            opcode::MULTI => match multi::decode_writes(&mut r) {
+                Ok(writes) => Ok(Wish::Many(writes)),
+                Err(Unreadable::NullAcl) => Err(Code::MarshallingError),
+                Err(Unreadable::Record(_)) => Ok(Wish::Refused(Code::MarshallingError)),
+            },
+            opcode::RECONFIG => {
+                let is_whole = (0..3).all(|_| r.string_or_null().is_ok()) && r.long().is_ok();
+                Ok(Wish::Refused(if is_whole { Code::ReconfigDisabled } else { Code::MarshallingError }))
+            }
+            // A farewell has no record; and the server's own way to delete looks at no ACL: a ZooKeeper passes it on from its clients.
+            opcode::CLOSE_SESSION | opcode::DELETE_CONTAINER => Ok(Wish::Refused(Code::Unimplemented)),
+            _ => match Write::decode(op, &mut r) {
+                Ok(write) => Ok(Wish::One(write)),
+                // These look at the path before anything else; the others trip over it.
+                Err(Malformed::Null) if matches!(op, opcode::SET_DATA | opcode::SET_ACL | opcode::CHECK) => {
+                    Ok(Wish::Refused(Code::BadArguments))
+                }
+                Err(Malformed::Null) => Ok(Wish::Refused(Code::MarshallingError)),
+                Err(_) => Err(Code::MarshallingError),
+            },
+        }
+    }
+
     /// Takes one write: decides, applies to its tree, and appends the transaction's blob to `blob` and the changes to `steps`.
     ///
     /// `header.kind` is set here. A refusal becomes an error transaction.
@@ -74,16 +111,16 @@ impl Ledger {
         &mut self,
         header: &mut TxnHeader,
         op: i32,
-        body: &[u8],
+        wish: &Wish<'_>,
         by: Asker<'_>,
         blob: &mut Vec<u8>,
         steps: &mut Vec<Step>,
     ) -> Outcome {
         let start = blob.len();
-        let result = if op == opcode::MULTI {
-            multi::write(self, header, body, by, blob, steps)
-        } else {
-            self.single(header, op, body, by, blob, steps)
+        let result = match wish {
+            Wish::One(write) => self.single(header, op, write, by, blob, steps),
+            Wish::Many(writes) => super::multi::write(self, header, writes, by, blob, steps),
+            Wish::Refused(code) => Err(*code),
         };
         match result {
             Ok(outcome) => outcome,
@@ -99,22 +136,12 @@ impl Ledger {
         &mut self,
         header: &mut TxnHeader,
         op: i32,
-        body: &[u8],
+        write: &Write<'_>,
         by: Asker<'_>,
         blob: &mut Vec<u8>,
         steps: &mut Vec<Step>,
     ) -> Result<Outcome, Code> {
-        if op == opcode::RECONFIG {
-            let mut r = Reader::new(body);
-            let is_whole = (0..3).all(|_| r.string_or_null().is_ok()) && r.long().is_ok();
-            return Err(if is_whole { Code::ReconfigDisabled } else { Code::MarshallingError });
-        }
-        if op == opcode::DELETE_CONTAINER {
-            // The server's own, which looks at no ACL. A ZooKeeper passes it on from its clients.
-            return Err(Code::Unimplemented);
-        }
-        let write = Write::decode(op, &mut Reader::new(body)).map_err(|_| Code::MarshallingError)?;
-        let txn = self.decide(&write, header.session, by)?;
+        let txn = self.decide(write, header.session, by)?;
         header.kind = op;
         let start = blob.len();
         header.encode(blob);
@@ -234,15 +261,17 @@ impl Ledger {
         if ephemeral {
             by.owns?;
         }
-        if create.path.contains('\0') {
+        // Flags are looked at before ZooKeeper trips over a null path.
+        let wanted = create.path.as_ref().ok_or(Code::MarshallingError)?;
+        if wanted.contains('\0') {
             return Err(Code::BadArguments);
         }
-        let (parent_path, _) = path::split(&create.path).ok_or(Code::BadArguments)?;
-        let acl = self.fix(&create.acl, who)?;
+        let (parent_path, _) = path::split(wanted).ok_or(Code::BadArguments)?;
+        let acl = self.fix(create.acl.as_deref().unwrap_or(&[]), who)?;
         let parent = self.node(parent_path)?;
         self.permit(parent, acl::CREATE, who)?;
         let path: Cow<'a, str> =
-            if sequential { Cow::Owned(format!("{}{:010}", create.path, parent.cversion())) } else { create.path.clone() };
+            if sequential { Cow::Owned(format!("{wanted}{:010}", parent.cversion())) } else { wanted.clone() };
         valid(&path)?;
         if self.tree.get(&path).is_some() {
             return Err(Code::NodeExists);

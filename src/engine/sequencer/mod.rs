@@ -249,16 +249,19 @@ impl Sequencer {
                 if standing.is_ok() {
                     self.sessions.touch(*session, now.mono());
                 }
-                if self.declines() && *op != opcode::CLOSE_SESSION {
-                    let code = standing.err().unwrap_or(Code::SystemError);
-                    self.answers.push_back((
-                        self.proposed,
-                        from,
-                        Outward::Declined { conn: item.conn, xid: *xid, op: *op, cost, code },
-                    ));
-                    self.answer_late();
-                    return;
-                }
+                let wish = if self.declines() && *op != opcode::CLOSE_SESSION {
+                    Err(standing.err().unwrap_or(Code::SystemError))
+                } else {
+                    Ledger::read(*op, body)
+                };
+                let wish = match wish {
+                    Ok(wish) => wish,
+                    Err(code) => {
+                        let answer = Outward::Declined { conn: item.conn, xid: *xid, op: *op, cost, code };
+                        self.answers.push_back((self.proposed, from, answer));
+                        return self.answer_late();
+                    }
+                };
                 let owns = standing.and_then(|()| self.upgrade(*session, *op, body, Home::Here(ticket), now));
                 let header = self.header(*session, *xid, now);
                 if standing.is_ok() && *op == opcode::CLOSE_SESSION {
@@ -267,7 +270,7 @@ impl Sequencer {
                 }
                 let ledger = &mut self.ledger;
                 self.builder.add(header, *op, Some(ticket), cost, now.micros, |mut header, blob, steps| match standing {
-                    Ok(()) => ledger.write(&mut header, *op, body, Asker { who, owns }, blob, steps),
+                    Ok(()) => ledger.write(&mut header, *op, &wish, Asker { who, owns }, blob, steps),
                     Err(code) => {
                         Ledger::refusal(&mut header, code, blob);
                         Outcome::Refused(code)

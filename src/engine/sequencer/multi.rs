@@ -3,9 +3,9 @@
 use crate::engine::message::{Member, Outcome};
 use crate::ground::limits;
 use crate::proto::code::Code;
-use crate::proto::jute::{Reader, Writer};
-use crate::proto::multi;
+use crate::proto::jute::Writer;
 use crate::proto::opcode;
+use crate::proto::request::Write;
 use crate::proto::txn::{self, Txn, TxnHeader};
 use crate::tree::change::Step;
 
@@ -18,25 +18,30 @@ use super::ledger::{Asker, Ledger};
 pub(super) fn write(
     ledger: &mut Ledger,
     header: &mut TxnHeader,
-    body: &[u8],
+    writes: &[(i32, Write<'_>)],
     by: Asker<'_>,
     blob: &mut Vec<u8>,
     steps: &mut Vec<Step>,
 ) -> Result<Outcome, Code> {
-    let writes = multi::decode_writes(&mut Reader::new(body)).map_err(|_| Code::MarshallingError)?;
     header.kind = opcode::MULTI;
     let (start, steps_before, mark) = (blob.len(), steps.len(), ledger.tree().mark());
     let mut members = Vec::with_capacity(writes.len());
     let mut failed = false;
     header.encode(blob);
     blob.count(writes.len());
-    for (op, write) in &writes {
+    for (op, write) in writes {
         let decided = if failed { Err(Code::RuntimeInconsistency) } else { ledger.decide(write, header.session, by) };
         match decided {
             Ok(txn) => {
                 ledger.apply(header, &txn, steps);
                 members.push(member(*op));
                 txn::encode_member(blob, *op, &txn);
+            }
+            // A null id: a ZooKeeper trips over it, and refuses the whole.
+            Err(Code::MarshallingError) => {
+                ledger.tree_mut().rollback(mark);
+                steps.truncate(steps_before);
+                return Err(Code::MarshallingError);
             }
             Err(code) => {
                 if !failed {
