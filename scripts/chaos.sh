@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.." || exit 1
 target=${CARGO_TARGET_DIR:-$PWD/target}
 help() {
   cat <<TEXT
-scripts/chaos.sh [--minutes N] [--rounds N] [--seed S] [--servers N] [--shards N] [--faults N] [--counters FILE]
+scripts/chaos.sh [--minutes N] [--rounds N] [--seed S] [--servers N] [--shards N] [--faults N] [--rest MS] [--counters FILE]
 
   --minutes N    so long (10); rounds that have begun are finished
   --rounds N     so many rounds instead
@@ -14,7 +14,8 @@ scripts/chaos.sh [--minutes N] [--rounds N] [--seed S] [--servers N] [--shards N
   --servers N    three (3), or five
   --shards N     the default, or 4
   --faults N     at most so many faults a round (2)
-  --counters F   a file that all runs add to (target/chaos-counters)
+  --rest MS      each client rests so long after an answer (0): several runs at a time leave each other room
+  --counters F   a file that all runs add to (target/chaos-counters), one at a time
 
 SERVER names the binary (target/release/ringkeeper). As root each server has a network of its own, and ways are cut as well;
 NO_NETS=1 forbids that.
@@ -35,6 +36,7 @@ while [ $# -gt 0 ]; do
     --seed) export RINGKEEPER_CHAOS_SEED=$2 ;;
     --servers) export RINGKEEPER_CHAOS_SERVERS=$2 ;;
     --shards) export RINGKEEPER_CHAOS_SHARDS=$2; test=sharded ;;
+    --rest) export RINGKEEPER_CHAOS_REST=$2 ;;
     --faults) export RINGKEEPER_CHAOS_FAULTS=$2 ;;
     --counters) RINGKEEPER_CHAOS_COUNTERS=$(realpath -m "$2") ;;
     *) help >&2; exit 2 ;;

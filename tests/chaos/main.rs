@@ -9,7 +9,8 @@
 //! `RINGKEEPER_CHAOS_ROUNDS` (2), `RINGKEEPER_CHAOS_MINUTES` (instead of rounds), `RINGKEEPER_CHAOS_SEED`,
 //! `RINGKEEPER_CHAOS_SERVERS` (3), `RINGKEEPER_CHAOS_SHARDS` (4, of the test with many shards), `RINGKEEPER_CHAOS_SERVER` (another
 //! binary), `RINGKEEPER_CHAOS_COUNTERS` (a file that all runs add to), `RINGKEEPER_CHAOS_FAULTS` (faults a round, at most: 2),
-//! `RINGKEEPER_CHAOS_NETS`: each server in a network of its own, so that ways can be cut (as root; one test at a time).
+//! `RINGKEEPER_CHAOS_REST` (ms that each client rests after an answer: 0), `RINGKEEPER_CHAOS_NETS`: each server in a network of its own,
+//! so that ways can be cut (as root; one test at a time).
 
 #[path = "../crash/checker.rs"]
 mod checker;
@@ -84,15 +85,18 @@ fn play(
     let minutes = number("RINGKEEPER_CHAOS_MINUTES").map(|minutes| Duration::from_secs(60 * minutes));
     let faults = number("RINGKEEPER_CHAOS_FAULTS").unwrap_or(2);
     let binary = std::env::var("RINGKEEPER_CHAOS_SERVER").unwrap_or_else(|_| env!("CARGO_BIN_EXE_ringkeeper").to_owned());
-    let mut game = Game::begin(directory, &binary, servers, shards, seed)?;
+    let rest = Duration::from_millis(number("RINGKEEPER_CHAOS_REST").unwrap_or(0));
+    let mut game = Game::begin(directory, &binary, servers, shards, seed, rest)?;
     let mut round = 0;
     while minutes.map_or(round < rounds, |minutes| began.elapsed() < minutes) {
         round += 1;
+        let since = Instant::now();
         let told = game.round(counters, faults).map_err(|error| {
             game.keep(directory, &error);
             format!("round {round}: {error}")
         })?;
         counters.add("rounds", 1);
+        counters.add("ms", since.elapsed().as_millis() as u64);
         counters.save()?;
         println!("{name}: round {round}: {told}: ok");
     }

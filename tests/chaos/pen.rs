@@ -80,7 +80,7 @@ impl Pen {
         while !shared.stopped() {
             let done = if self.client.is_some() { self.write(shared) } else { self.come(shared) };
             match done {
-                Ok(true) => {}
+                Ok(true) => shared.rest(),
                 Ok(false) => return,
                 Err(error) => return shared.accuse(self.who(&error)),
             }

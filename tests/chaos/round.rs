@@ -38,10 +38,17 @@ pub struct Game {
 
 impl Game {
     /// Servers, directories, and those who will use them.
-    pub fn begin(directory: &Path, binary: &str, servers: usize, shards: Option<usize>, seed: u64) -> Result<Self, String> {
+    pub fn begin(
+        directory: &Path,
+        binary: &str,
+        servers: usize,
+        shards: Option<usize>,
+        seed: u64,
+        rest: Duration,
+    ) -> Result<Self, String> {
         let world = World::start(directory, binary, servers, shards)?;
         world.whole()?;
-        let shared = Shared::new(world.addresses.clone());
+        let shared = Shared::new(world.addresses.clone(), rest);
         let mut random = Random(seed);
         let mut client = Client::connect(world.addresses[0], 6000, PATIENCE).map_err(|e| e.to_string())?;
         let mut create = |path: &str| {

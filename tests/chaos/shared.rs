@@ -12,6 +12,8 @@ pub struct Shared {
     pub servers: Vec<SocketAddr>,
     pub registry: Mutex<Registry>,
     pub stop: AtomicBool,
+    /// How long a client rests after each answer; not at all where the load is to be all that the machine bears.
+    rest: Duration,
     /// Newest zxid of a write that was acknowledged to anybody.
     acked: AtomicU64,
     /// When the last fault stood, µs since the beginning; `u64::MAX` where nobody waits for the first write after it.
@@ -22,12 +24,13 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(servers: Vec<SocketAddr>) -> Self {
+    pub fn new(servers: Vec<SocketAddr>, rest: Duration) -> Self {
         Self {
             began: Instant::now(),
             servers,
             registry: Mutex::default(),
             stop: AtomicBool::new(false),
+            rest,
             acked: AtomicU64::new(0),
             fault: AtomicU64::new(u64::MAX),
             relief: AtomicU64::new(0),
@@ -61,6 +64,13 @@ impl Shared {
     pub fn relief(&self) -> Option<Duration> {
         let relief = self.relief.load(Ordering::SeqCst);
         (relief > 0).then(|| Duration::from_micros(relief - self.fault.load(Ordering::SeqCst)))
+    }
+
+    /// Between two requests of a client.
+    pub fn rest(&self) {
+        if !self.rest.is_zero() {
+            std::thread::sleep(self.rest);
+        }
     }
 
     pub fn stopped(&self) -> bool {

@@ -68,6 +68,7 @@ impl Watcher {
             if let Err(error) = if self.client.is_some() { self.look(shared) } else { self.come(shared) } {
                 return shared.accuse(format!("a reader at server {}: {error}", self.server + 1));
             }
+            shared.rest();
         }
     }
 
