@@ -37,7 +37,7 @@ Try:
   sudo scripts/cluster.sh start 5 --netns tickTime=500 && sudo scripts/cluster.sh partition leader followers
 
 Where: CLUSTER_DIR (target/cluster), CLUSTER_PORT (21800: clients at 21801..., in namespaces at 10.199.0.N:2181), CLUSTER_NET (the
-third number of those addresses), BINARY (target/release/ringkeeper, else target/debug/ringkeeper), RINGKEEPER_LOG (info).
+third number of those addresses), SERVE_ARGS (more words for \`ringkeeper serve\`), BINARY (target/release/ringkeeper, else target/debug/ringkeeper), RINGKEEPER_LOG (info).
 TEXT
 }
 
@@ -82,7 +82,8 @@ launch() {
   pid "$k" > /dev/null && return
   binary=$(binary) || exit 1
   has_nets && in=(ip netns exec "$prefix-$k")
-  RINGKEEPER_LOG=${RINGKEEPER_LOG:-info} setsid "${in[@]}" "$binary" serve "$dir/$k/zoo.cfg" >> "$dir/$k/log" 2>&1 < /dev/null &
+  # shellcheck disable=SC2086
+  RINGKEEPER_LOG=${RINGKEEPER_LOG:-info} setsid "${in[@]}" "$binary" serve "$dir/$k/zoo.cfg" ${SERVE_ARGS:-} >> "$dir/$k/log" 2>&1 < /dev/null &
   echo $! > "$dir/$k/pid"
 }
 

@@ -7,7 +7,7 @@
 //! The tests here need no ZooKeeper: falsehoods are planted, and what a ZooKeeper 3.9.4 answered once (`tests/parity/golden`, recorded by
 //! `scripts/capture.sh`) is compared with what this server answers. `scripts/parity.sh` plays against a running one, by the test
 //! `against_another`: `RINGKEEPER_PARITY_LEFT` (`HOST:PORT` of the ZooKeeper), `RINGKEEPER_PARITY_RIGHT` (of ours, one is started where it
-//! is not given), `RINGKEEPER_PARITY_SHARDS`, `RINGKEEPER_PARITY_SEEDS` (`A..B`), `RINGKEEPER_PARITY_STEPS`, `RINGKEEPER_PARITY_REPLAY` (a
+//! is not given), `RINGKEEPER_PARITY_ENSEMBLE` (both are followers), `RINGKEEPER_PARITY_SHARDS`, `RINGKEEPER_PARITY_SEEDS` (`A..B`), `RINGKEEPER_PARITY_STEPS`, `RINGKEEPER_PARITY_REPLAY` (a
 //! file of steps instead of seeds), `RINGKEEPER_PARITY_CAPTURE` (a directory: what the left one answers to the seeds is kept there).
 
 mod chance;
@@ -45,7 +45,7 @@ fn root() -> String {
 fn play(left: SocketAddr, right: SocketAddr, steps: &[Step], fault: Option<Fault>) -> Option<Divergence> {
     let root = root();
     let (mut left, mut right) = (Side::new(left, &root, None).unwrap(), Side::new(right, &root, fault).unwrap());
-    let found = compare(&mut left, &mut right, steps).unwrap();
+    let found = compare(&mut left, &mut right, steps, setting("ENSEMBLE").is_some()).unwrap();
     left.end().unwrap();
     right.end().unwrap();
     found
@@ -99,7 +99,7 @@ fn replay_all(args: &[&str]) {
         let mut golden = Golden::read(&file);
         let steps = golden.steps.clone();
         let mut side = Side::new(server.address, &root(), None).unwrap();
-        if let Some(found) = compare(&mut golden, &mut side, &steps).unwrap() {
+        if let Some(found) = compare(&mut golden, &mut side, &steps, false).unwrap() {
             panic!("{}: {found}", file.display());
         }
         side.end().unwrap();

@@ -18,7 +18,8 @@ use crate::storage::batch::BatchHeader;
 use crate::storage::papers;
 use crate::storage::recovery::Known;
 use crate::storage::refusal::Refusal;
-use crate::storage::segment::{SegmentHeader, file_name, number_of};
+use crate::storage::segment::{SegmentHeader, file_name, hex, number_of};
+use crate::storage::selection::{Extent, HEAD};
 
 /// A log as it was when it was opened.
 #[derive(Debug)]
@@ -38,6 +39,11 @@ impl Source {
             found = (below.clone(), numbers(&below)?);
         }
         let (dir, mut segments) = found;
+        // What is older than the manifest says is left over from a crash, and need not go with the rest.
+        let oldest = oldest(&dir);
+        if segments.contains(&oldest) {
+            segments.retain(|number| *number >= oldest);
+        }
         if segments.is_empty() {
             return Err(Failed::NotThere(nothing(&dir)));
         }
@@ -78,15 +84,16 @@ impl Source {
         Some(format!("a server works on {} (process {pid}): what is read ends where its log ended just now", self.dir.display()))
     }
 
-    /// What the papers beside the log know of it; or why no server would start with them. They run ahead of what was read where a
-    /// server works: there nothing is known.
+    /// What is known of the log: where it goes on behind an image, and what the papers beside it say; or why no server would start with
+    /// them. They run ahead of what was read where a server works: there they are not asked.
     pub fn known(&self) -> Result<Result<Known, String>, Failed> {
+        let image = self.behind()?;
         if self.worker.is_some() {
-            return Ok(Ok(Known::default()));
+            return Ok(Ok(Known { image, ..Known::default() }));
         }
         let bytes = PaperBytes::read(&self.dir).map_err(|error| Failed::NotThere(error.to_string()))?;
         let papers = match papers::judge(bytes.files(), None) {
-            Ok(None) => return Ok(Ok(Known::default())),
+            Ok(None) => return Ok(Ok(Known { image, ..Known::default() })),
             Ok(Some(papers)) => papers,
             Err(refusal) => return Ok(Err(refusal.to_string())),
         };
@@ -94,7 +101,24 @@ impl Source {
         if oldest > 0 && !self.segments.contains(&oldest) {
             return Ok(Err(Refusal::Missing { segment: oldest, good: Zxid::ZERO }.to_string()));
         }
-        Ok(Ok(Known { durable: papers.durable(), ..Known::default() }))
+        Ok(Ok(Known { durable: papers.durable(), image, ..Known::default() }))
+    }
+
+    /// The zxid behind which the first segment goes on: what came before it was purged, and is in an image. Zero where the log begins there.
+    pub fn behind(&self) -> Result<Zxid, Failed> {
+        let (path, mut head) = (self.dir.join(file_name(self.segments[0])), Vec::new());
+        let file = File::open(&path).map_err(Failed::on("open", &path))?;
+        file.take(HEAD as u64).read_to_end(&mut head).map_err(Failed::on("read", &path))?;
+        Ok(Extent::of(self.segments[0], &head, head.len() as u64).begin.map_or(Zxid::ZERO, |begin| begin.after))
+    }
+
+    /// Why a server would not find the image that such a log needs, as far as that can be seen from here: images may lie elsewhere.
+    pub fn lacks_image(&self, behind: Zxid) -> Option<String> {
+        let images = self.dir.parent()?.join("images");
+        let names = fs::read_dir(&images).ok()?.filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.to_owned()));
+        let newest = names.filter_map(|name| hex(name.strip_prefix("image.")?)).max();
+        (behind > Zxid::ZERO && newest.is_none_or(|zxid| zxid < behind.0))
+            .then(|| format!("it goes on behind zxid {behind}, and {} holds no image that is so new", images.display()))
     }
 
     /// Reads a segment whole.
@@ -126,6 +150,12 @@ impl Source {
         file.read_to_end(into).map_err(Failed::on("read", path))?;
         Ok(())
     }
+}
+
+/// The oldest segment that must be there, as far as the papers can be read; they are judged later.
+fn oldest(dir: &Path) -> u64 {
+    let papers = PaperBytes::read(dir).ok().and_then(|bytes| papers::judge(bytes.files(), None).ok().flatten());
+    papers.map_or(0, |papers| papers.manifest.said.oldest)
 }
 
 fn numbers(dir: &Path) -> Result<Vec<u64>, Failed> {

@@ -77,6 +77,8 @@ struct Report {
     batches: u64,
     marks: u64,
     transactions: u64,
+    /// The zxid behind which the log goes on, where it does not begin with the first transaction of all.
+    behind: Option<String>,
     first: Option<String>,
     last: String,
     durable: String,
@@ -139,7 +141,7 @@ impl Verify {
         }
         let mut counter = Counter::default();
         let ending = walk(&source, &mut counter, &mut Progress::new(false))?;
-        let report = Report::new(&source, &counter, &ending);
+        let report = Report::new(&source, &counter, &ending)?;
         let mut out = io::stdout().lock();
         if self.json {
             serde_json::to_writer(&mut out, &report).map_err(io::Error::from)?;
@@ -152,7 +154,8 @@ impl Verify {
 }
 
 impl Report {
-    fn new(source: &Source, counter: &Counter, ending: &Ending) -> Self {
+    fn new(source: &Source, counter: &Counter, ending: &Ending) -> Result<Self, Failed> {
+        let behind = source.behind()?;
         let report = Self {
             directory: source.dir().display().to_string(),
             in_use: source.notice().is_some(),
@@ -163,6 +166,7 @@ impl Report {
             batches: counter.batches,
             marks: counter.marks,
             transactions: counter.transactions,
+            behind: (behind > Zxid::ZERO).then(|| behind.to_string()),
             first: counter.first.map(|zxid| zxid.to_string()),
             last: counter.last.to_string(),
             durable: counter.durable.to_string(),
@@ -176,11 +180,13 @@ impl Report {
             damaged_at: None,
             damaged_zxids: None,
         };
-        match ending {
+        let mut report = match ending {
             Ending::Plan(plan) => report.planned(plan),
             Ending::Refused(refused) => report.refused(refused),
             Ending::Enough => report,
-        }
+        };
+        report.warnings.extend(source.lacks_image(behind));
+        Ok(report)
     }
 
     fn planned(self, plan: &Plan) -> Self {
@@ -246,6 +252,9 @@ impl Report {
         }
         writeln!(out, "  segments      {}, {} of them spares, {}", self.segments, self.spares, bytes(self.bytes))?;
         writeln!(out, "  batches       {}, and {} marks", self.batches, self.marks)?;
+        if let Some(behind) = &self.behind {
+            writeln!(out, "  begins        behind zxid {behind}: what came before is in an image")?;
+        }
         let range = self.first.as_ref().map_or_else(String::new, |first| format!(", zxid {first}..{}", self.last));
         writeln!(out, "  transactions  {}{range}", self.transactions)?;
         writeln!(out, "  known durable {}, known committed {}", self.durable, self.committed)?;
@@ -262,10 +271,14 @@ mod tests {
 
     use super::*;
     use crate::cli::log::sample::write_log;
-    use crate::ground::ids::SessionId;
+    use crate::ground::ids::{ServerId, SessionId};
     use crate::ground::limits::BLOCK;
+    use crate::ground::time::WallMillis;
     use crate::proto::opcode;
     use crate::proto::txn::{Txn, TxnHeader};
+    use crate::storage::appender::{Appender, Contents, Position};
+    use crate::storage::batch::put_record;
+    use crate::storage::segment::{SegmentHeader, SegmentStart};
 
     fn blob(zxid: u64) -> Vec<u8> {
         let mut blob = Vec::new();
@@ -278,7 +291,33 @@ mod tests {
         let source = Source::open(dir).unwrap();
         let mut counter = Counter::default();
         let ending = walk(&source, &mut counter, &mut Progress::new(false)).unwrap();
-        Report::new(&source, &counter, &ending)
+        Report::new(&source, &counter, &ending).unwrap()
+    }
+
+    #[test]
+    fn a_log_whose_beginning_was_purged_is_clean() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        std::fs::create_dir(&log).unwrap();
+        let segment = SegmentStart { number: 4, salt: 9, size: 4 * BLOCK as u64 };
+        let mut file = vec![0; 4 * BLOCK];
+        let header = SegmentHeader { start: segment, server: ServerId(1), created: WallMillis(0), recycled: false };
+        file[..BLOCK].copy_from_slice(&header.encode()[..]);
+        let position = Position { sequence: 7, chain: 5, last: Zxid(40), ..Position::new_log(segment) };
+        let (mut appender, mut payload) = (Appender::new(position, Zxid(40)), Vec::new());
+        put_record(&mut payload, &blob(41));
+        let contents = Contents { first: Zxid(41), last: Zxid(41), count: 1 };
+        appender.frame_into(contents, &[&payload], Zxid(0), &mut file[BLOCK..2 * BLOCK]);
+        std::fs::write(log.join("log.0000000000000004"), &file).unwrap();
+        let clean = report(dir.path());
+        assert_eq!((clean.state, clean.transactions, clean.behind.as_deref()), (State::Clean, 1, Some("0x28")));
+        assert!(clean.warnings.is_empty(), "images may lie elsewhere");
+        let images = dir.path().join("images");
+        std::fs::create_dir(&images).unwrap();
+        std::fs::write(images.join("image.0000000000000027"), b"").unwrap();
+        assert!(report(dir.path()).warnings[0].starts_with("it goes on behind zxid 0x28, and "));
+        std::fs::write(images.join("image.0000000000000028"), b"").unwrap();
+        assert!(report(dir.path()).warnings.is_empty());
     }
 
     #[test]
