@@ -95,7 +95,9 @@ pub fn compare(
 ) -> io::Result<Option<Divergence>> {
     let mut judge = Judge { is_ensemble, ..Judge::default() };
     for (at, step) in steps.iter().enumerate() {
-        let (left, right) = (left.play(at, step)?, right.play(at, step)?);
+        let told =
+            |who: &'static str| move |error: io::Error| io::Error::other(format!("{who} at step {at}, {}: {error}", step.text()));
+        let (left, right) = (left.play(at, step).map_err(told("left"))?, right.play(at, step).map_err(told("right"))?);
         if !judge.same(&left, &right) && !known::is_listed(step, &left, &right) {
             return Ok(Some(Divergence { at, step: step.clone(), left, right }));
         }

@@ -69,7 +69,7 @@ fn against_itself_and_with_falsehoods() {
     let (one, other) = (Server::start(&[]), Server::start(&["--shards", "4"]));
     let (one, other) = (one.address, other.address);
     for seed in 0..6 {
-        let steps = scenario::draw(seed, 300);
+        let steps = scenario::draw(seed, 300, false);
         if let Some(found) = play(one, other, &steps, None) {
             panic!("seed {seed}: {found}");
         }
@@ -78,10 +78,10 @@ fn against_itself_and_with_falsehoods() {
     let stats = [1, 9, 13, 21, 25, 29, 33, 37, 45, 53, 61].map(Fault::Stat);
     let others = [Fault::LostEvent(0), Fault::LostEvent(5), Fault::Error(-101, -110), Fault::Header, Fault::WrongEvent];
     for fault in stats.into_iter().chain(others) {
-        let found = (0..6).any(|seed| play(one, other, &scenario::draw(seed, 300), Some(fault)).is_some());
+        let found = (0..6).any(|seed| play(one, other, &scenario::draw(seed, 300, false), Some(fault)).is_some());
         assert!(found, "not found: {fault:?}");
     }
-    let steps = scenario::draw(1, 300);
+    let steps = scenario::draw(1, 300, false);
     let found = play(one, other, &steps, Some(Fault::Error(-101, -110))).expect("a missing znode");
     let few = shrink::shrink(steps, 60, |steps| {
         play(one, other, steps, Some(Fault::Error(-101, -110))).is_some_and(|again| alike(&found, &again))
@@ -129,7 +129,7 @@ fn asked() -> Vec<(String, Vec<Step>)> {
     let (from, to) = seeds.split_once("..").expect("seeds are A..B");
     let steps = setting("STEPS").map_or(300, |text| text.parse().expect("a number of steps"));
     let range = from.parse::<u64>().expect("a seed")..to.parse().expect("a seed");
-    range.map(|seed| (seed.to_string(), scenario::draw(seed, steps))).collect()
+    range.map(|seed| (seed.to_string(), scenario::draw(seed, steps, setting("ENSEMBLE").is_some()))).collect()
 }
 
 /// Without `RINGKEEPER_PARITY_LEFT` this plays our own server against itself.

@@ -52,6 +52,8 @@ const DIGESTS: [&str; 2] = ["u:Jq7wMyA/w2Vd5WIDAKdu4OIIFEQ=", "v:Mfy8apI9YguGKmh
 
 struct Draw {
     chance: Chance,
+    /// A ZooKeeper's leader has no answer for a follower to a write that it refuses before it numbers it: the follower's client waits.
+    is_ensemble: bool,
 }
 
 impl Draw {
@@ -90,7 +92,7 @@ impl Draw {
             return [vec![Int(1)], entry(31, "world", "anyone")].concat();
         }
         match self.chance.below(40) {
-            0 => return vec![Int(-1)],
+            0 if !self.is_ensemble => return vec![Int(-1)],
             1 => return vec![Int(0)],
             2 => return vec![Int(1), Int(31), Null, Text("anyone".to_owned())],
             3 => return vec![Int(1), Int(31), Text("world".to_owned()), Null],
@@ -248,6 +250,9 @@ impl Draw {
             995 => (self.chance.of(&[10, 23, 99, 108, 200, -2, 0]), vec![self.path()]),
             _ => {
                 let (op, mut fields) = self.step();
+                if self.is_ensemble && !(Step { session: 0, op, fields: Vec::new() }).only_reads() && op != op::MULTI {
+                    return (op, fields);
+                }
                 fields.truncate(self.chance.below(fields.len() as u64 + 1) as usize);
                 (op, fields)
             }
@@ -255,9 +260,9 @@ impl Draw {
     }
 }
 
-/// The steps of a seed.
-pub fn draw(seed: u64, steps: usize) -> Vec<Step> {
-    let mut draw = Draw { chance: Chance(seed.wrapping_mul(0x1000_0000_01b3)) };
+/// The steps of a seed; through followers where `is_ensemble`.
+pub fn draw(seed: u64, steps: usize, is_ensemble: bool) -> Vec<Step> {
+    let mut draw = Draw { chance: Chance(seed.wrapping_mul(0x1000_0000_01b3)), is_ensemble };
     let step = |_| {
         let session = draw.chance.below(SEATS as u64) as usize;
         let (op, fields) = draw.step();
@@ -269,7 +274,7 @@ pub fn draw(seed: u64, steps: usize) -> Vec<Step> {
 #[test]
 fn steps_are_the_same_when_they_are_read_again() {
     for seed in 0..20 {
-        for step in draw(seed, 300) {
+        for step in draw(seed, 300, seed % 2 == 1) {
             assert_eq!(Step::parse(&step.text()).as_ref(), Some(&step), "{}", step.text());
         }
     }
