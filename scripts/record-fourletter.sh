@@ -73,7 +73,7 @@ def client(timeout):
 
 
 listing = ('srvr', 'stat', 'mntr', 'cons', 'dump', 'wchs', 'wchc', 'wchp')
-record('fresh', 'ruok', 'isro', 'conf', 'envi', *listing)
+record('fresh', 'ruok', 'isro', 'conf', 'envi', 'dirs', 'gtmk', *listing)
 
 a, b, c, d = client(30), client(10), client(30), client(12)
 mark = lambda event: None

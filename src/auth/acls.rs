@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::{AuthConfig, Identities, digest, ip, scheme};
+use super::{AuthConfig, Identities, digest, ip, kerberos, scheme};
 use crate::ground::limits::FRAME_MAX_DEFAULT;
 use crate::proto::acl::{ALL, Acl, AclRef};
 use crate::proto::code::Code;
@@ -30,8 +30,17 @@ fn names(entry: &Acl, who: &Identities, config: &AuthConfig) -> bool {
     match &*entry.scheme {
         scheme::DIGEST => config.digest_enabled && who.has(scheme::DIGEST, &entry.id),
         scheme::IP => ip::matches(who.address(), &entry.id),
+        scheme::SASL => config.sasl_acls && sasl_names(&entry.id, who, config),
         _ => false,
     }
+}
+
+/// Whether an id of the scheme `sasl` names the connection: the user `super` answers to every id.
+fn sasl_names(id: &str, who: &Identities, config: &AuthConfig) -> bool {
+    let is_any = config.any_sasl_user.as_deref() == Some(id);
+    who.authenticated().any(|identity| {
+        identity.scheme == scheme::SASL && (is_any || &*identity.id == id || &*identity.id == "super")
+    })
 }
 
 /// A list that may be stored.
@@ -107,7 +116,7 @@ pub fn fixup(list: &[AclRef<'_>], who: &Identities, config: &AuthConfig) -> Resu
         let scheme = scheme.as_deref().ok_or(InvalidAcl::NoProvider)?;
         if scheme == scheme::AUTH {
             let before = fixed.len();
-            for identity in who.authenticated().filter(|_| config.digest_enabled) {
+            for identity in who.authenticated().filter(|identity| config.vouches(identity.scheme)) {
                 expanded += identity.scheme.len() + identity.id.len() + size_of::<Acl>();
                 if expanded > FRAME_MAX_DEFAULT {
                     return Err(InvalidAcl::TooLarge);
@@ -133,6 +142,7 @@ fn storable<'a>(scheme: &str, id: Option<&'a Cow<'_, str>>, config: &AuthConfig)
         scheme::WORLD => |id| id == ANYONE,
         scheme::DIGEST if config.digest_enabled => digest::is_valid,
         scheme::IP => ip::is_valid,
+        scheme::SASL if config.sasl_acls => kerberos::is_valid,
         _ => return Err(InvalidAcl::NoProvider),
     };
     let id = id.ok_or(InvalidAcl::NullId)?;
@@ -202,6 +212,31 @@ mod tests {
         assert!(!permits(&list, READ, &client(&["user:pass"]), &off));
         let refs = [AclRef { perms: ALL, scheme: Some("auth".into()), id: None }];
         assert_eq!(fixup(&refs, &client(&["user:pass"]), &off), Err(InvalidAcl::NotAuthenticated));
+    }
+
+    #[test]
+    fn acls_of_sasl_need_their_provider() {
+        let off = AuthConfig::default();
+        let on = AuthConfig { sasl_acls: true, any_sasl_user: Some("anybody".to_owned()), ..AuthConfig::default() };
+        let user = |name| {
+            let mut who = client(&[]);
+            super::super::login::proved(&mut who, name, &super::super::SaslConfig::default()).unwrap();
+            who
+        };
+        let (bob, boss) = (user("bob"), user("super"));
+        let list = |id| acls(&[(ALL, "sasl", id)]);
+        assert!(permits(&list("bob"), READ, &bob, &on) && !permits(&list("eve"), READ, &bob, &on));
+        assert!(permits(&list("anybody"), READ, &bob, &on) && !permits(&list("anybody"), READ, &client(&["bob:x"]), &on));
+        assert!(permits(&list("bob"), READ, &boss, &on) && !boss.is_super());
+        assert!(!permits(&list("bob"), READ, &bob, &off) && !permits(&list("bob"), READ, &client(&["bob:x"]), &on));
+        let refs = |scheme: &'static str, id: &'static str| [AclRef { perms: ALL, scheme: Some(scheme.into()), id: Some(id.into()) }];
+        assert_eq!(fixup(&refs("auth", ""), &bob, &on), Ok(Fixed::List(list("bob"))));
+        assert_eq!(fixup(&refs("auth", ""), &bob, &off), Err(InvalidAcl::NotAuthenticated));
+        assert_eq!(fixup(&refs("sasl", "eve/host@R"), &bob, &on), Ok(Fixed::List(list("eve/host@R"))));
+        assert_eq!(fixup(&refs("sasl", "a@b@c"), &bob, &on), Err(InvalidAcl::BadId));
+        assert_eq!(fixup(&refs("sasl", "eve"), &bob, &off), Err(InvalidAcl::NoProvider));
+        let null = [AclRef { perms: ALL, scheme: Some("sasl".into()), id: None }];
+        assert_eq!(fixup(&null, &bob, &on), Err(InvalidAcl::NullId));
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub const IDENTITY_BYTES_MAX: usize = 64 << 10;
 /// One identity. The scheme is a provider's name, not a client's choice.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
-    /// `ip`, `digest` or `super`.
+    /// `ip`, `digest`, `sasl` or `super`.
     pub scheme: &'static str,
     /// Identity within the scheme.
     pub id: Box<str>,
@@ -54,7 +54,7 @@ impl Identities {
     pub fn told<'a>(by: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut this = Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), is_super: false, list: SmallVec::new() };
         for (scheme, id) in by {
-            let known = [scheme::IP, scheme::DIGEST, scheme::SUPER].into_iter().find(|known| *known == scheme);
+            let known = [scheme::IP, scheme::DIGEST, scheme::SASL, scheme::SUPER].into_iter().find(|known| *known == scheme);
             if let Some(scheme) = known {
                 if let (scheme::IP, Ok(address)) = (scheme, id.parse::<IpAddr>()) {
                     this.address = address.to_canonical();
@@ -85,7 +85,7 @@ impl Identities {
     /// Those that an `auth` entry of an ACL stands for: proved by a secret, so not the address. Nor `super`, which is no
     /// scheme of ACLs.
     pub fn authenticated(&self) -> impl Iterator<Item = &Identity> {
-        self.list.iter().filter(|identity| identity.scheme == scheme::DIGEST)
+        self.list.iter().filter(|identity| matches!(identity.scheme, scheme::DIGEST | scheme::SASL))
     }
 
     /// Whether the identity is among them.
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn another_server_vouches_for_a_client() {
         let mut ids = Identities::of("10.0.0.7".parse().unwrap());
-        assert!(ids.add("digest", "u:h") && ids.add("super", ""));
+        assert!(ids.add("digest", "u:h") && ids.add("super", "") && ids.add("sasl", "u"));
         let pairs: Vec<_> = ids.iter().map(|identity| (identity.scheme.to_owned(), identity.id.clone())).collect();
         assert_eq!(Identities::told(pairs.iter().map(|(scheme, id)| (scheme.as_str(), &**id))), ids);
         let foreign = Identities::told([("kerberos", "x"), ("ip", "not an address")].into_iter());

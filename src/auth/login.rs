@@ -1,6 +1,6 @@
 //! Login: an auth packet adds to the identities of its connection, or is refused.
 
-use super::{AuthConfig, Identities, digest, scheme};
+use super::{AuthConfig, Identities, SaslConfig, digest, scheme};
 
 /// Why an auth packet was refused: the answer is AUTHFAILED and the connection is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -28,6 +28,12 @@ pub fn authenticate(who: &mut Identities, scheme: &str, credentials: &[u8], conf
         }
         _ => Err(AuthRefused::NoProvider),
     }
+}
+
+/// Adds the name that a SASL exchange has proved.
+pub fn proved(who: &mut Identities, name: &str, config: &SaslConfig) -> Result<(), AuthRefused> {
+    let added = who.add(scheme::SASL, name) && (!config.is_super(name) || who.add(scheme::SUPER, ""));
+    if added { Ok(()) } else { Err(AuthRefused::TooMany) }
 }
 
 #[cfg(test)]
@@ -70,6 +76,30 @@ mod tests {
         let off = AuthConfig { digest_enabled: false, ..config };
         assert_eq!(authenticate(&mut who, "digest", b"a:b", &off), Err(AuthRefused::NoProvider));
         assert_eq!(who, client());
+    }
+
+    #[test]
+    fn a_proved_name_is_an_identity_and_may_be_super() {
+        let config = SaslConfig { super_users: vec!["root".to_owned()], ..SaslConfig::default() };
+        let mut who = client();
+        assert_eq!(proved(&mut who, "bob", &config), Ok(()));
+        assert!(who.has("sasl", "bob") && !who.is_super());
+        assert_eq!(proved(&mut who, "root", &config), Ok(()));
+        assert!(who.has("sasl", "root") && who.is_super());
+        assert_eq!(proved(&mut who, &"x".repeat(1 << 20), &config), Err(AuthRefused::TooMany));
+    }
+
+    #[test]
+    fn enforced_schemes_let_in_whoever_has_one() {
+        let enforced = |schemes: &[&str]| AuthConfig {
+            enforced: schemes.iter().map(|&scheme| scheme.to_owned()).collect(),
+            ..AuthConfig::default()
+        };
+        let mut who = client();
+        assert!(enforced(&[]).lets_in(&who) && enforced(&["ip"]).lets_in(&who) && !enforced(&["sasl", "digest"]).lets_in(&who));
+        proved(&mut who, "bob", &SaslConfig::default()).unwrap();
+        assert!(enforced(&["digest", "sasl"]).lets_in(&who) && !enforced(&["digest"]).lets_in(&who));
+        assert!(enforced(&["digest", "sasl"]).is_sasl_enforced() && !enforced(&["digest"]).is_sasl_enforced());
     }
 
     #[test]

@@ -16,7 +16,7 @@ Serves ZooKeeper clients until it is stopped by SIGTERM or SIGINT.
 
 With CONFIG it reads a ZooKeeper zoo.cfg as it is. Keys that mean nothing here, or not yet, are
 accepted with a line that says so; keys that ask for protection which is not there yet (TLS only,
-SASL, forced authentication) are refused. Without CONFIG it listens on 127.0.0.1:2181 and keeps its
+Kerberos) are refused. Without CONFIG it listens on 127.0.0.1:2181 and keeps its
 data in ./ringkeeper-data, which it makes.
 
 With several server.N lines it is a member of an ensemble, which one the file myid in dataDir says.

@@ -37,6 +37,14 @@ pub enum Word {
     Crst,
     /// Reset the server's statistics.
     Srst,
+    /// Sizes of the directories.
+    Dirs,
+    /// The mask of what is traced.
+    Gtmk,
+    /// Sets it.
+    Stmk,
+    /// Digests of the tree as it was lately.
+    Hash,
     /// Make an image now (ClickHouse Keeper's word).
     Csnp,
     /// Where log and images stand (ClickHouse Keeper's word).
@@ -45,7 +53,7 @@ pub enum Word {
 
 impl Word {
     /// All of them, with their four letters.
-    pub const ALL: [(&'static str, Self); 16] = [
+    pub const ALL: [(&'static str, Self); 20] = [
         ("ruok", Self::Ruok),
         ("srvr", Self::Srvr),
         ("stat", Self::Stat),
@@ -60,6 +68,10 @@ impl Word {
         ("wchp", Self::Wchp),
         ("crst", Self::Crst),
         ("srst", Self::Srst),
+        ("dirs", Self::Dirs),
+        ("gtmk", Self::Gtmk),
+        ("stmk", Self::Stmk),
+        ("hash", Self::Hash),
         ("csnp", Self::Csnp),
         ("lgif", Self::Lgif),
     ];
@@ -79,7 +91,7 @@ impl Word {
     /// Whether it is answered from what every shard knows by itself.
     #[must_use]
     pub const fn is_local(self) -> bool {
-        matches!(self, Self::Ruok | Self::Conf | Self::Envi)
+        matches!(self, Self::Ruok | Self::Conf | Self::Envi | Self::Gtmk | Self::Stmk)
     }
 }
 
@@ -209,6 +221,8 @@ pub struct ShardCensus {
     pub data_watches: Vec<(String, Vec<SessionId>)>,
     /// Data and child watches.
     pub watches_total: u64,
+    /// Digests of the tree at some of the last transactions, for `hash`. All shards have the same, as far as they are.
+    pub digests: Vec<(Zxid, u64)>,
 }
 
 /// What the sequencer knows.

@@ -110,6 +110,10 @@ impl Words for Spoken {
         format!("{name} is not executed because it is not in the whitelist.\n")
     }
 
+    fn trace_mask(&self, set: Option<i64>) -> i64 {
+        set.unwrap_or_default()
+    }
+
     fn answer(&self, word: Word, census: Option<&Census>) -> String {
         census.map_or_else(|| word.name().to_owned(), |census| format!("{} {}", word.name(), census.ledger.zxid))
     }
@@ -167,7 +171,6 @@ impl Rig {
                     sessionless_ms: 10_000,
                     tick_ms: TICK_MS,
                     auth: setup.auth.clone(),
-                    refuses_sasl: false,
                     is_member: setup.is_member,
                     words: Arc::new(Spoken),
                 };

@@ -46,11 +46,13 @@ pub enum Code {
     NoWatcher = -121,
     /// Dynamic reconfiguration is switched off.
     ReconfigDisabled = -123,
+    /// The server asks for a scheme of authentication that the client has not used.
+    SessionClosedRequireSaslAuth = -124,
 }
 
 impl Code {
     /// All of them.
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::Ok,
         Self::SystemError,
         Self::RuntimeInconsistency,
@@ -72,6 +74,7 @@ impl Code {
         Self::EphemeralOnLocalSession,
         Self::NoWatcher,
         Self::ReconfigDisabled,
+        Self::SessionClosedRequireSaslAuth,
     ];
 
     /// From the wire. A code that only another server's leader knows says that something went wrong there.

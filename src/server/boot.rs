@@ -103,6 +103,11 @@ fn run(config: &ServerConfig) -> Result<(), Failed> {
         super_digest: config.super_digest.as_ref().map(|secret| secret.0.clone()),
         digest_enabled: config.digest_auth_enabled,
         skip_acl: config.skip_acl,
+        sasl: config.sasl.exchange.clone(),
+        sasl_acls: config.sasl.acls,
+        any_sasl_user: config.sasl.any_user.clone(),
+        keeps_sasl_failed: config.sasl.keeps_failed,
+        enforced: config.sasl.enforced.clone(),
     };
     let seeds = chance::seeds()?;
     let (recovered, membership) = match &config.ensemble {
@@ -233,7 +238,6 @@ fn start(
             sessionless_ms: config.sessionless_timeout_ms,
             tick_ms: u64::from(config.tick_time_ms),
             auth: auth.clone(),
-            refuses_sasl: config.sasl_wanted,
             is_member,
             words: Arc::clone(&words),
         };
@@ -298,6 +302,10 @@ impl Words for Spoken {
 
     fn refusal(&self, name: &str) -> String {
         Admin::refusal(name)
+    }
+
+    fn trace_mask(&self, set: Option<i64>) -> i64 {
+        self.0.trace_mask(set)
     }
 
     fn answer(&self, word: Word, census: Option<&Census>) -> String {

@@ -48,6 +48,10 @@ impl Words for Mute {
         String::new()
     }
 
+    fn trace_mask(&self, set: Option<i64>) -> i64 {
+        set.unwrap_or_default()
+    }
+
     fn answer(&self, _: Word, _: Option<&Census>) -> String {
         String::new()
     }
@@ -252,7 +256,6 @@ impl Process {
             sessionless_ms: 10_000,
             tick_ms: settings.tick,
             auth: AuthConfig::default(),
-            refuses_sasl: false,
             is_member: true,
             words: Arc::new(Mute),
         };

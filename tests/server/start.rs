@@ -171,8 +171,8 @@ fn a_file_of_a_real_installation() {
 #[test]
 fn keys_that_ask_for_protection_and_values_that_cannot_be_are_refused_by_file_and_line() {
     let cases = [
-        ("sessionRequireClientSASLAuth=true", "sessionRequireClientSASLAuth is refused: "),
-        ("enforce.auth.enabled=true", "enforce.auth.enabled is refused: "),
+        ("sessionRequireClientSASLAuth=true", "sessionRequireClientSASLAuth=true: "),
+        ("enforce.auth.enabled=true", "enforce.auth.schemes is not set: "),
         ("sslQuorum=true", "sslQuorum is refused: "),
         ("quorum.auth.enableSasl=true", "quorum.auth.enableSasl is refused: "),
         ("tickTime=soon", "tickTime=soon: "),

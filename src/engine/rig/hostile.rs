@@ -325,7 +325,11 @@ fn admin_words_end_their_connection() {
             ("ruok", "ruok"),
             ("srvr", "srvr 0x0"),
             ("wchs", "wchs is not executed because it is not in the whitelist.\n"),
-            ("dirs", "dirs is not executed because it is not in the whitelist.\n"),
+            ("dirs", "dirs 0x0"),
+            ("gtmk", "0"),
+            ("stmk\0\0\0\0\0\0\0\x2a", "42"),
+            // Not a word of 3.9.4, so a length, and too large for one.
+            ("orst", ""),
         ] {
             let c = rig.open(1);
             rig.pipes[c].is_text = true;
@@ -334,6 +338,17 @@ fn admin_words_end_their_connection() {
             rig.run();
             assert_eq!((rig.is_open(c), String::from_utf8_lossy(&rig.pipes[c].received).as_ref()), (false, answer));
         }
+        // The mask may come in pieces; without it there is no answer.
+        let c = rig.open(1);
+        rig.pipes[c].is_text = true;
+        for piece in [&b"stm"[..], b"k\xff\xff\xff\xff", b"\xff\xff\xff"] {
+            rig.raw(c, piece);
+            rig.run();
+            assert!(rig.is_open(c) && rig.pipes[c].received.is_empty());
+        }
+        rig.raw(c, b"\xfe");
+        rig.run();
+        assert_eq!((rig.is_open(c), &rig.pipes[c].received[..]), (false, &b"-2"[..]));
         // In the middle of a session they are a frame too long.
         let c = rig.connect(0);
         assert_eq!(fate_of(rig, c, b"ruok"), Fate::Closed);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::lane::Lane;
 use crate::auth::Identities;
+use crate::auth::sasl::Exchange;
 use crate::engine::census::{ConnCensus, Latency};
 use crate::ground::ids::{SessionId, Zxid};
 use crate::ground::limits;
@@ -60,6 +61,7 @@ pub(super) struct Conn {
     /// Whether the client knows the read-only flag, so that its response has it too.
     pub(super) knows_read_only: bool,
     pub(super) who: Arc<Identities>,
+    pub(super) exchange: Exchange,
     pub(super) lane: Lane,
     /// Replies and events not yet written, from `written` on.
     pub(super) out: Vec<u8>,
@@ -115,6 +117,7 @@ impl Conn {
             timeout_ms: 0,
             knows_read_only: false,
             who: Arc::new(Identities::of(peer.ip())),
+            exchange: Exchange::Fresh,
             lane: Lane::default(),
             out: Vec::new(),
             written: 0,

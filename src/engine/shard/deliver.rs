@@ -24,6 +24,12 @@ use super::lane::Pending;
 /// zxid of replies that belong to no transaction: unknown operations.
 const NO_ZXID: Zxid = Zxid(u64::MAX);
 
+/// `DataTree.DIGEST_LOG_INTERVAL`: the digest at every zxid that it divides is remembered, for `hash`.
+const DIGEST_EACH: u64 = 128;
+
+/// `DataTree.DIGEST_LOG_LIMIT`.
+const DIGESTS_MAX: usize = 1024;
+
 impl Shard {
     /// Adopts a batch, transaction by transaction.
     pub fn deliver(&mut self, batch: &Batch, now: Now) {
@@ -40,6 +46,12 @@ impl Shard {
                 }
             }
             self.desk.applied = entry.zxid;
+            if entry.zxid.0 % DIGEST_EACH == 0 {
+                if self.digests.len() == DIGESTS_MAX {
+                    self.digests.pop_front();
+                }
+                self.digests.push_back((entry.zxid, self.desk.view.digest()));
+            }
             if let Some(ticket) = entry.ticket
                 && ticket.shard == self.config.id
             {

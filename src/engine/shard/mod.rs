@@ -9,10 +9,12 @@ mod connect;
 mod conns;
 mod deliver;
 mod lane;
+mod login;
 mod reads;
 mod requests;
 
 use core::net::SocketAddr;
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
@@ -20,7 +22,7 @@ use self::conn::{Conn, Phase};
 use self::conns::Conns;
 use super::census::{Census, Counters, ShardCensus, Word};
 use super::message::{Doors, Farewell, Inward, Outward, Train};
-use crate::auth::AuthConfig;
+use crate::auth::{AuthConfig, Nonces};
 use crate::ground::ids::{ConnId, SessionId, ShardId, Zxid};
 use crate::ground::limits;
 use crate::ground::time::{Millis, Now};
@@ -35,6 +37,8 @@ pub trait Words: Send + Sync {
     fn allows(&self, word: Word) -> bool;
     /// The answer to a word that is not answered.
     fn refusal(&self, name: &str) -> String;
+    /// Sets the mask of what is traced, if one is given, and tells what it is. Nothing is traced by it.
+    fn trace_mask(&self, set: Option<i64>) -> i64;
     /// The answer; without a census for words that [`Word::is_local`].
     fn answer(&self, word: Word, census: Option<&Census>) -> String;
 }
@@ -56,8 +60,6 @@ pub struct ShardConfig {
     pub tick_ms: u64,
     /// Rules of authentication.
     pub auth: AuthConfig,
-    /// Whether a SASL exchange fails; where it does not, it ends at once with no token, as in a ZooKeeper without SASL.
-    pub refuses_sasl: bool,
     /// The server belongs to an ensemble: its doors are shut until it is told otherwise, and `sync` asks the leader.
     pub is_member: bool,
     /// Admin words.
@@ -119,6 +121,8 @@ pub struct Shard {
     counters: Counters,
     fired: Vec<WatcherId>,
     event: Vec<u8>,
+    nonces: Nonces,
+    digests: VecDeque<(Zxid, u64)>,
 }
 
 impl Shard {
@@ -127,6 +131,7 @@ impl Shard {
     pub fn new(config: ShardConfig, view: View, applied: Zxid, seeds: [u64; 4], now: Now) -> Self {
         let auth = config.auth.clone();
         let doors = if config.is_member { Doors::Shut } else { Doors::Open };
+        let nonces = Nonces::new(seeds, config.id.0);
         let hasher = ahash::RandomState::with_seeds(seeds[0], seeds[1], seeds[2], seeds[3]);
         Self {
             config,
@@ -147,6 +152,8 @@ impl Shard {
             counters: Counters { response_last: -1, response_min: -1, response_max: -1, ..Counters::default() },
             fired: Vec::new(),
             event: Vec::new(),
+            nonces,
+            digests: VecDeque::new(),
         }
     }
 
@@ -209,6 +216,7 @@ impl Shard {
             Outward::Reset(view, zxid) => {
                 self.desk.view = (**view).clone();
                 self.desk.applied = *zxid;
+                self.digests.clear();
             }
             Outward::HangUp(id) => self.drop_conn(*id, "its session has a new connection, or cannot be opened"),
             Outward::Count(number, word) => {
@@ -429,6 +437,7 @@ impl Shard {
                     ..Counters::default()
                 };
             }
+            Word::Hash => census.digests = self.digests.iter().copied().collect(),
             Word::Cons | Word::Stat => census.connections = self.conns.iter().map(|(_, conn)| conn.census()).collect(),
             Word::Wchs | Word::Wchc | Word::Wchp => {
                 let conns = &self.conns;

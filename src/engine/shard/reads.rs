@@ -70,7 +70,9 @@ pub(super) fn weight(desk: &Desk, conn: &Conn, op: i32, body: &[u8]) -> usize {
             weights.sum::<usize>().min(REPLY_MAX)
         }
         opcode::GET_EPHEMERALS => desk.view.ephemeral_bytes(conn.session),
-        opcode::WHO_AM_I => conn.who.iter().map(|identity| 8 + identity.scheme.len() + identity.user_name().len()).sum(),
+        opcode::WHO_AM_I => {
+            conn.who.iter().map(|identity| 8 + identity.scheme.len() + desk.auth.user_name(identity).len()).sum()
+        },
         // Events repeat the paths, each with some thirty bytes around it.
         opcode::SET_WATCHES | opcode::SET_WATCHES2 => body.len() * 8,
         _ => body.len(),
@@ -164,7 +166,7 @@ fn read(desk: &mut Desk, conn: &mut Conn, id: ConnId, op: i32, r: &mut Reader<'_
             out.count(who.iter().count());
             for identity in who.iter() {
                 out.string(identity.scheme);
-                out.string(identity.user_name());
+                out.string(desk.auth.user_name(identity));
             }
         }
         _ => unreachable!("only reads are served here"),

@@ -5,20 +5,27 @@ use std::sync::Arc;
 use super::conn::Phase;
 use super::lane::Pending;
 use super::{Shard, reads};
-use crate::auth;
 use crate::engine::census::Word;
 use crate::engine::message::{Ask, Doors, Inward, Item};
-use crate::ground::ids::{ConnId, Zxid};
+use crate::ground::ids::ConnId;
 use crate::ground::time::Now;
 use crate::proto::code::Code;
 use crate::proto::frame::{self, Cut};
-use crate::proto::jute::{Reader, Writer};
+use crate::proto::jute::Reader;
 use crate::proto::opcode;
 use crate::proto::reply;
-use crate::proto::request::{Auth, RequestHeader};
+use crate::proto::request::RequestHeader;
 
-/// Words of ZooKeeper's that this server does not answer; as first bytes they are still no frame.
-const FOREIGN_WORDS: [&[u8; 4]; 5] = [b"dirs", b"gtmk", b"stmk", b"hash", b"orst"];
+/// What a connection's first bytes are.
+#[derive(PartialEq)]
+enum First {
+    /// An admin word, which is being answered.
+    Word,
+    /// An admin word that lacks what belongs to it.
+    Part,
+    /// A frame's length.
+    Length,
+}
 
 /// How a request is handled.
 enum Kind {
@@ -77,13 +84,11 @@ impl Shard {
             let Some(conn) = self.conns.get(id) else { return input.len() };
             match conn.phase {
                 Phase::Leaving | Phase::Ending => return input.len(),
-                Phase::Fresh => {
-                    if let Some(first) = input[used..].first_chunk::<4>()
-                        && self.word(id, *first)
-                    {
-                        return input.len();
-                    }
-                }
+                Phase::Fresh => match self.word(id, &input[used..]) {
+                    First::Word => return input.len(),
+                    First::Part => break,
+                    First::Length => {}
+                },
                 _ => {}
             }
             let body = match frame::cut(&input[used..], self.config.frame_max) {
@@ -108,19 +113,21 @@ impl Shard {
         used
     }
 
-    /// Takes an admin word, if these four bytes are one.
-    fn word(&mut self, id: ConnId, first: [u8; 4]) -> bool {
-        let Some(word) = Word::parse(first) else {
-            if FOREIGN_WORDS.contains(&&first) {
-                let text = self.config.words.refusal(&String::from_utf8_lossy(&first));
-                self.speak(id, &text);
-                return true;
-            }
-            return false;
-        };
+    /// Takes an admin word, if the input begins with one.
+    fn word(&mut self, id: ConnId, input: &[u8]) -> First {
+        let Some((first, rest)) = input.split_first_chunk::<4>() else { return First::Length };
+        let Some(word) = Word::parse(*first) else { return First::Length };
         if !self.config.words.allows(word) {
             let text = self.config.words.refusal(word.name());
             self.speak(id, &text);
+        } else if word == Word::Gtmk || word == Word::Stmk {
+            let mask = match (word, rest.first_chunk()) {
+                (Word::Stmk, None) => return First::Part,
+                (Word::Stmk, Some(mask)) => Some(i64::from_be_bytes(*mask)),
+                _ => None,
+            };
+            let mask = self.config.words.trace_mask(mask);
+            self.speak(id, &mask.to_string());
         } else if word.is_local() {
             let text = self.config.words.answer(word, None);
             self.speak(id, &text);
@@ -132,7 +139,7 @@ impl Shard {
             }
             self.messages.push(Inward::Ask(id, word));
         }
-        true
+        First::Word
     }
 
     fn request(&mut self, id: ConnId, body: &[u8], now: Now) {
@@ -141,10 +148,14 @@ impl Shard {
             self.drop_conn(id, "its request has no header");
             return;
         };
-        let body = r.rest();
         self.touch(id);
         let Some(conn) = self.conns.get(id) else { return };
         conn.stats.received += 1;
+        if !matches!(kind(op), Kind::Auth | Kind::Sasl) && !self.desk.auth.lets_in(&conn.who) {
+            self.turn_away(id, xid, op, now);
+            return;
+        }
+        let body = r.rest();
         match kind(op) {
             Kind::Write if op == opcode::CLOSE_SESSION && self.doors == Doors::ReadOnly => {
                 conn.lane.park(Pending::Refusal { xid, code: Code::Ok, is_last: true });
@@ -178,25 +189,7 @@ impl Shard {
             }
             Kind::Write => self.park_write(id, xid, op, body, now),
             Kind::Auth => self.authenticate(id, xid, body, now),
-            Kind::Sasl if self.config.refuses_sasl => {
-                // The one error that has a body: no token.
-                let start = frame::open(&mut conn.out);
-                reply::header(&mut conn.out, xid, Zxid::ZERO, Code::AuthFailed.as_wire());
-                conn.out.buffer(None);
-                frame::close(&mut conn.out, start);
-                self.counters.auth_failed += 1;
-                self.replied(id, op, xid, now.mono(), now);
-                self.end(id);
-            }
-            Kind::Sasl => {
-                if !matches!(r.buffer(), Ok(Some(_))) {
-                    self.drop_conn(id, "its SASL token cannot be read");
-                    return;
-                }
-                // No SASL is configured: no error, and no token.
-                reply::ok(&mut conn.out, xid, Zxid::ZERO, |out| out.buffer(None));
-                self.replied(id, op, xid, now.mono(), now);
-            }
+            Kind::Sasl => self.prove(id, xid, body, now),
             Kind::Unknown => {
                 conn.lane.park(Pending::Refusal { xid, code: Code::Unimplemented, is_last: true });
                 conn.phase = Phase::Leaving;
@@ -219,33 +212,5 @@ impl Shard {
         self.train.arena.extend_from_slice(body);
         let body = start..self.train.arena.len();
         self.train.items.push(Item { conn: id, ask: Ask::Write { session, xid, op, body, who } });
-    }
-
-    fn authenticate(&mut self, id: ConnId, xid: i32, body: &[u8], now: Now) {
-        let Some(conn) = self.conns.get(id) else { return };
-        let Ok(packet) = Auth::decode(&mut Reader::new(body)) else {
-            self.drop_conn(id, "its auth packet cannot be read");
-            return;
-        };
-        let identities = Arc::make_mut(&mut conn.who);
-        let verdict = match packet.auth {
-            Some(credentials) => auth::authenticate(identities, &packet.scheme, credentials, &self.desk.auth),
-            // The Java server trips over null in every provider that looks at credentials; `ip` does not.
-            None if packet.scheme == "ip" => Ok(()),
-            None => Err(auth::AuthRefused::NoProvider),
-        };
-        match verdict {
-            Ok(()) => {
-                reply::bare(&mut conn.out, xid, Zxid::ZERO, Code::Ok);
-                self.replied(id, opcode::AUTH, xid, now.mono(), now);
-            }
-            Err(refused) => {
-                tracing::debug!("authentication of {} refused: {refused}", conn.peer);
-                reply::bare(&mut conn.out, xid, Zxid::ZERO, Code::AuthFailed);
-                self.counters.auth_failed += 1;
-                self.replied(id, opcode::AUTH, xid, now.mono(), now);
-                self.end(id);
-            }
-        }
     }
 }

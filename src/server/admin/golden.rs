@@ -165,6 +165,17 @@ fn shape(line: &str) -> String {
     shape
 }
 
+/// A shard that lags behind has fewer digests; what all have is told, as a signed number.
+#[test]
+fn digests_of_the_tree() {
+    let digests = vec![(Zxid(0x80), 1_371_985_504), (Zxid(0x100), u64::MAX)];
+    let mut census = fresh("127.0.0.1:1");
+    census.shards[0].digests = digests.clone();
+    assert_eq!(admin().answer(Word::Hash, Some(&census)), golden("busy-hash") + "100: -1\n");
+    census.shards.push(ShardCensus { digests: digests[..1].to_vec(), ..ShardCensus::default() });
+    assert_eq!(admin().answer(Word::Hash, Some(&census)), golden("busy-hash"));
+}
+
 /// Line by line, with the final newlines as lines of their own.
 fn shapes(text: &str) -> Vec<String> {
     text.split('\n').map(shape).collect()
@@ -197,6 +208,8 @@ fn words_that_say_one_thing() {
     assert_eq!(admin.answer(Word::Wchc, Some(&none)), golden("fresh-wchc"));
     assert_eq!(admin.answer(Word::Wchp, Some(&none)), golden("fresh-wchp"));
     assert_eq!(admin.answer(Word::Dump, Some(&none)), golden("netty-dump"));
+    assert_eq!(admin.answer(Word::Gtmk, None), golden("fresh-gtmk"));
+    assert_eq!(admin.answer(Word::Hash, Some(&none)), "");
 }
 
 #[test]
@@ -206,6 +219,7 @@ fn words_of_a_fresh_server() {
     assert_eq!(shapes(&admin.answer(Word::Stat, Some(&census))), shapes(&golden("fresh-stat")));
     assert_eq!(shapes(&admin.answer(Word::Cons, Some(&census))), shapes(&golden("fresh-cons")));
     assert_eq!(shapes(&admin.answer(Word::Conf, None)), shapes(&golden("fresh-conf")));
+    assert_eq!(shapes(&admin.answer(Word::Dirs, Some(&census))), shapes(&golden("fresh-dirs")));
     let census = fresh("[::1]:52962");
     assert_eq!(shapes(&admin.answer(Word::Cons, Some(&census))), shapes(&golden("ipv6-cons")));
 }

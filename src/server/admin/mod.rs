@@ -17,16 +17,22 @@ mod watches;
 
 pub use facts::{EnsembleFacts, Facts, Host, Probe};
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use crate::engine::census::{Census, Word};
 
 /// What a word that needs the whole server says while it does not serve.
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
 
-/// Answers the four-letter words. Shared by all shards; nothing in it changes.
+/// What a ZooKeeper says that it traces, before it is told otherwise (`ZooTrace`).
+const TRACE_MASK: i64 = 306;
+
+/// Answers the four-letter words. Shared by all shards; nothing in it changes but the mask of what is traced, which has no effect.
 pub struct Admin {
     facts: Facts,
     allowed: Vec<Word>,
     probe: Box<dyn Fn() -> Probe + Send + Sync>,
+    trace_mask: AtomicI64,
 }
 
 impl Admin {
@@ -40,13 +46,21 @@ impl Admin {
     #[must_use]
     pub fn with_probe(facts: Facts, probe: impl Fn() -> Probe + Send + Sync + 'static) -> Self {
         let allowed = allowed_words(&facts.whitelist, facts.read_only_enabled);
-        Self { facts, allowed, probe: Box::new(probe) }
+        Self { facts, allowed, probe: Box::new(probe), trace_mask: AtomicI64::new(TRACE_MASK) }
     }
 
     /// Whether `4lw.commands.whitelist` lets this word through. `srvr` always passes, `isro` where read-only mode is enabled.
     #[must_use]
     pub fn allowed(&self, word: Word) -> bool {
         self.allowed.contains(&word)
+    }
+
+    /// Sets the mask, if one is given, and tells what it is: the answer to `gtmk` and `stmk`.
+    pub fn trace_mask(&self, set: Option<i64>) -> i64 {
+        if let Some(mask) = set {
+            self.trace_mask.store(mask, Ordering::Relaxed);
+        }
+        self.trace_mask.load(Ordering::Relaxed)
     }
 
     /// What a word that is not allowed is answered; `name` is its four letters.
@@ -58,7 +72,7 @@ impl Admin {
     /// The answer to a word, complete with or without its final newline.
     ///
     /// Words that [`Word::is_local`] need no census; the others, handed none, say that the server does not serve. `crst` and
-    /// `srst` are only confirmed here: the shards reset their counters themselves. `conf`, `envi` and `mntr` look at the
+    /// `srst` are only confirmed here: the shards reset their counters themselves. `conf`, `dirs`, `envi` and `mntr` look at the
     /// machine (data directories, memory, open files), which blocks for a few file-system calls.
     #[must_use]
     pub fn answer(&self, word: Word, census: Option<&Census>) -> String {
@@ -66,7 +80,9 @@ impl Admin {
             (Word::Ruok, _) => "imok".to_owned(),
             (Word::Conf, _) => settings::conf(&self.facts),
             (Word::Envi, _) => settings::envi(&self.facts, &self.probe()),
+            (Word::Gtmk | Word::Stmk, _) => self.trace_mask(None).to_string(),
             (_, None) => NOT_SERVING.to_owned(),
+            (Word::Hash, Some(census)) if standing::mode(census).is_none() => NOT_SERVING.trim_end().to_owned(),
             // A member that looks for a leader, or catches up with one.
             (Word::Isro, Some(census)) if standing::mode(census).is_none() => "null".to_owned(),
             (_, Some(census)) if standing::mode(census).is_none() => NOT_SERVING.to_owned(),
@@ -82,6 +98,8 @@ impl Admin {
             (Word::Wchp, Some(census)) => watches::wchp(census),
             (Word::Crst, Some(_)) => "Connection stats reset.\n".to_owned(),
             (Word::Srst, Some(_)) => "Server stats reset.\n".to_owned(),
+            (Word::Dirs, Some(_)) => settings::dirs(&self.facts),
+            (Word::Hash, Some(census)) => summary::hash(census),
             (Word::Csnp, Some(census)) => archive::csnp(census),
             (Word::Lgif, Some(census)) => archive::lgif(census),
         }
@@ -157,7 +175,11 @@ mod tests {
         };
         for role in [Role::Looking, Role::Joining { leader: ServerId(1) }] {
             for (name, word) in Word::ALL.iter().filter(|(_, word)| !word.is_local()) {
-                let expected = if *word == Word::Isro { "null" } else { NOT_SERVING };
+                let expected = match word {
+                    Word::Isro => "null",
+                    Word::Hash => NOT_SERVING.trim_end(),
+                    _ => NOT_SERVING,
+                };
                 assert_eq!(admin.answer(*word, Some(&census(role))), expected, "{name}");
             }
         }
@@ -176,6 +198,14 @@ mod tests {
         let follower = census(Role::Following { leader: ServerId(1), epoch: 4 });
         let told = admin.answer(Word::Mntr, Some(&follower));
         assert!(told.contains("zk_server_state\tfollower\n") && !told.contains("zk_learners"), "{told}");
+    }
+
+    #[test]
+    fn the_mask_of_what_is_traced_is_remembered() {
+        let admin = admin("*", false);
+        assert_eq!(admin.answer(Word::Gtmk, None), "306");
+        assert_eq!((admin.trace_mask(Some(-2)), admin.trace_mask(None)), (-2, -2));
+        assert_eq!((admin.answer(Word::Gtmk, None), admin.answer(Word::Stmk, None)), ("-2".to_owned(), "-2".to_owned()));
     }
 
     #[test]

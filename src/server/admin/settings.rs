@@ -1,4 +1,4 @@
-//! The settings: `conf`, how the server is configured, and `envi`, what it runs on.
+//! The settings: `conf`, how the server is configured, `dirs`, how much it keeps, and `envi`, what it runs on.
 
 use std::fmt::Write as _;
 
@@ -36,6 +36,11 @@ pub(super) fn conf(facts: &Facts) -> String {
         write!(text, "membership: \n{}", ensemble.membership).expect("a String takes every write");
     }
     text
+}
+
+/// The answer to `dirs`.
+pub(super) fn dirs(facts: &Facts) -> String {
+    format!("datadir_size: {}\nlogdir_size: {}\n", size_of(&facts.data_dir), size_of(&facts.data_log_dir))
 }
 
 /// The answer to `envi`. The lines that describe a Java machine are left out; memory is the machine's, where Java's is its heap.

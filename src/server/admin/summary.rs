@@ -1,4 +1,4 @@
-//! The summary: `srvr`, `stat` and `cons`, the server's totals and its connections.
+//! The summary: `srvr`, `stat` and `cons`, the server's totals and its connections, and `hash`, what its tree was.
 
 use std::fmt::Write as _;
 
@@ -121,4 +121,14 @@ fn write_full(text: &mut String, connection: &ConnCensus) {
         write!(text, ",minlat={},avglat={average},maxlat={}", latency.min_or_zero(), latency.max).expect(FITS);
     }
     text.push_str(")\n");
+}
+
+/// The answer to `hash`: the digest of the tree at some of the last transactions, as far as every shard has them.
+pub(super) fn hash(census: &Census) -> String {
+    let mut text = String::new();
+    let shortest = census.shards.iter().min_by_key(|shard| shard.digests.last().map(|(zxid, _)| *zxid));
+    for (zxid, digest) in shortest.map_or(&[][..], |shard| &shard.digests) {
+        writeln!(text, "{:x}: {}", zxid.0, digest.cast_signed()).expect(FITS);
+    }
+    text
 }

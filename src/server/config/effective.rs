@@ -41,14 +41,17 @@ pub fn effective(config: &ServerConfig, given: &Given, over: &Overrides) -> Vec<
         Some(Effective { key: key.name.to_owned(), value, from })
     };
     let mut rows: Vec<_> = TABLE.iter().filter(|key| key.kind == Kind::Works).filter_map(row).collect();
+    let set = |(name, item): (&str, &Item)| Effective {
+        key: name.to_owned(),
+        value: item.text.clone(),
+        from: item.place.to_string(),
+    };
+    for family in ["authProvider.N", "authProvider.*", "superUser.*"] {
+        rows.extend(given.family(family).map(set));
+    }
     if let Some(ensemble) = &config.ensemble {
         rows.push(Effective { key: "myid".to_owned(), value: ensemble.me.0.to_string(), from: "the file myid".to_owned() });
-        let server = |(name, item): (&str, &Item)| Effective {
-            key: name.to_owned(),
-            value: item.text.clone(),
-            from: item.place.to_string(),
-        };
-        rows.extend(given.family("server.N").map(server));
+        rows.extend(given.family("server.N").map(set));
     }
     rows
 }
@@ -87,6 +90,10 @@ fn shown(config: &ServerConfig, given: &Given, name: &str) -> Option<String> {
         "readonlymode.enabled" => config.readonlymode.to_string(),
         "DigestAuthenticationProvider.superDigest" => format!("{:?}", config.super_digest.as_ref()?),
         "DigestAuthenticationProvider.enabled" => config.digest_auth_enabled.to_string(),
+        "SASLAuthenticationProvider.superPassword" => {
+            given.get(name)?;
+            "(set)".to_owned()
+        }
         "skipACL" => if config.skip_acl { "yes" } else { "no" }.to_owned(),
         "extendedTypesEnabled" => config.lifetimes.extended_types.to_string(),
         "znode.container.checkIntervalMs" => config.lifetimes.check_ms.to_string(),
@@ -108,7 +115,8 @@ fn shown(config: &ServerConfig, given: &Given, name: &str) -> Option<String> {
         "scrub.intervalSeconds" => config.scrub_interval_s.to_string(),
         "log.warnBytes" => config.log_warn_bytes.to_string(),
         "io.memoryKiB" => (config.io_memory_bytes >> 10).to_string(),
-        "server.N" => return None,
+        // Families have a row each.
+        "server.N" | "authProvider.N" | "authProvider.*" | "superUser.*" => return None,
         other => match given.get(other) {
             Some(item) => item.text.clone(),
             // Keys of an ensemble mean nothing to a server alone.

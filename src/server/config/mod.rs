@@ -4,6 +4,7 @@ pub mod effective;
 pub mod ensemble;
 pub mod error;
 pub mod given;
+pub mod jaas;
 pub mod keys;
 pub mod member;
 pub mod notice;
@@ -12,6 +13,7 @@ pub mod placement;
 pub mod properties;
 pub mod reader;
 pub mod resolve;
+pub mod sasl;
 pub mod settings;
 pub mod table;
 pub mod value;
@@ -36,6 +38,8 @@ pub struct Sources<'a> {
     pub dynamic: Option<File<'a>>,
     /// `-D` in their order.
     pub properties: &'a [(String, String)],
+    /// The file that `java.security.auth.login.config` names.
+    pub jaas: Option<File<'a>>,
     /// Flags that overwrite both.
     pub overrides: &'a Overrides,
     /// Keys that are not known are errors.
@@ -68,7 +72,9 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigError> {
         given.dynamic_file(dynamic)?;
     }
     given.check()?;
-    let config = resolve::resolve(&mut given, sources.file.map(|f| f.name), sources.overrides, sources.resolver, sources.my_id)?;
+    let file = sources.file.map(|f| f.name);
+    let mut config = resolve::resolve(&mut given, file, sources.overrides, sources.resolver, sources.my_id)?;
+    config.sasl = sasl::resolve(&mut given, sources.jaas)?;
     let effective = effective::effective(&config, &given, sources.overrides);
     Ok(Loaded { config, notices: given.notices, effective })
 }

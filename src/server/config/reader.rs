@@ -4,7 +4,7 @@ use super::error::ConfigError;
 use super::given::File;
 use super::place::Place;
 use super::resolve::Overrides;
-use super::{Loaded, Sources, load, properties};
+use super::{Loaded, Sources, load, properties, sasl};
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -31,10 +31,14 @@ pub fn read(request: &Request) -> Result<Loaded, ConfigError> {
     let dynamic = dynamic_path(config.as_ref().map_or("", |(_, t)| t))
         .map(|path| text(&path).map(|t| (path.display().to_string(), t)))
         .transpose()?;
+    let jaas = jaas_path(&request.properties)
+        .map(|path| text(&path).map(|t| (path.display().to_string(), t)))
+        .transpose()?;
     load(&Sources {
         file: config.as_ref().map(|(name, text)| File { name, text }),
         dynamic: dynamic.as_ref().map(|(name, text)| File { name, text }),
         properties: &request.properties,
+        jaas: jaas.as_ref().map(|(name, text)| File { name, text }),
         overrides: &request.overrides,
         strict: request.strict,
         resolver: &addresses,
@@ -46,6 +50,15 @@ pub fn read(request: &Request) -> Result<Loaded, ConfigError> {
 fn dynamic_path(config: &str) -> Option<PathBuf> {
     let found = properties::parse(config).ok()?.into_iter().rev().find(|p| p.key == "dynamicConfigFile")?;
     (!found.value.is_empty()).then(|| PathBuf::from(found.value))
+}
+
+/// The login configuration that the system properties name, the last one counting. Java takes a URL too, and `==` for one that is
+/// to be the only one.
+fn jaas_path(properties: &[(String, String)]) -> Option<PathBuf> {
+    let (_, value) = properties.iter().rev().find(|(name, _)| name == sasl::JAAS_FILE)?;
+    let value = value.trim().trim_start_matches('=');
+    let path = value.strip_prefix("file:").map_or(value, |path| path.strip_prefix("//").unwrap_or(path));
+    (!path.is_empty()).then(|| PathBuf::from(path))
 }
 
 /// A file's text: UTF-8, or else Latin-1, in which Java reads properties.
@@ -88,6 +101,24 @@ mod tests {
         assert_eq!(loaded.config.client_addr.to_string(), "127.0.0.1:2182");
         assert_eq!((loaded.config.my_id, loaded.config.session_server_id, loaded.config.conf_server_id), (ServerId(3), 1, 0));
         assert!(loaded.notices.is_empty(), "{:?}", loaded.notices);
+    }
+
+    #[test]
+    fn reads_the_users_of_a_login_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("jaas.conf");
+        let given = |value: String| Request { properties: vec![(sasl::JAAS_FILE.to_owned(), value)], ..Request::default() };
+        std::fs::write(&path, "Server { org.apache.zookeeper.server.auth.DigestLoginModule required user_a=\"b\"; };").unwrap();
+        for form in ["", "=", "file:", "file://"] {
+            let loaded = read(&given(format!("{form}{}", path.display()))).unwrap();
+            let users = &loaded.config.sasl.exchange.as_ref().unwrap().users;
+            assert_eq!(users.get("a").map(String::as_str), Some("b"), "{form}");
+        }
+        let error = read(&given("/no/such/file".to_owned())).unwrap_err().to_string();
+        assert!(error.contains("/no/such/file: cannot be read"), "{error}");
+        std::fs::write(&path, "Server {\n;").unwrap();
+        let error = read(&given(path.display().to_string())).unwrap_err().to_string();
+        assert!(error.contains("jaas.conf:2: "), "{error}");
     }
 
     #[test]

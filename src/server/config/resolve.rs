@@ -6,7 +6,7 @@ use super::given::{Given, Item};
 use super::member::{self, Member};
 use super::notice::Notice;
 use super::place::Place;
-use super::settings::{FlushConfig, FlushMethod, FourLetterWords, Pin, Secret, SequencerPlacement, ServerConfig};
+use super::settings::{FlushConfig, FlushMethod, FourLetterWords, Pin, Sasl, Secret, SequencerPlacement, ServerConfig};
 use super::value::quoted;
 use crate::engine::sequencer::Lifetimes;
 use crate::ground::ids::ServerId;
@@ -79,7 +79,6 @@ pub fn resolve(
     let tick_time_ms = u32_of(given.int("tickTime")?);
     let (min_session_timeout_ms, max_session_timeout_ms) = session_timeouts(given, tick_time_ms)?;
     let readonlymode = given.bool("readonlymode.enabled")?;
-    let sasl_wanted = given.family("authProvider.N").any(|(_, item)| item.text.ends_with("SASLAuthenticationProvider"));
     Ok(ServerConfig {
         client_addr,
         client_dual_stack,
@@ -107,7 +106,8 @@ pub fn resolve(
         skip_acl: skip_acl(given)?,
         lifetimes: lifetimes(given, id)?,
         readonlymode,
-        sasl_wanted,
+        // Whoever loads the login configuration fills it in.
+        sasl: Sasl::default(),
         local_sessions: given.bool("localSessionsEnabled")?,
         local_sessions_upgrading: given.bool("localSessionsUpgradingEnabled")?,
         tcp_keepalive: given.bool("clientTcpKeepAlive")?,

@@ -1,6 +1,7 @@
 //! Settings: the configuration in effect, every default filled in and every unit in its name or its comment.
 
 use super::ensemble::Ensemble;
+use crate::auth::SaslConfig;
 use crate::engine::sequencer::Lifetimes;
 use crate::ground::ids::ServerId;
 use crate::storage::retention::Policy;
@@ -8,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The configuration in effect.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,8 +53,8 @@ pub struct ServerConfig {
     pub super_digest: Option<Secret>,
     /// Whether the digest scheme authenticates.
     pub digest_auth_enabled: bool,
-    /// SASL was asked for (`authProvider.N`), which comes later: clients that try it are refused rather than let in without it.
-    pub sasl_wanted: bool,
+    /// Proof of names by SASL, and what every client must prove.
+    pub sasl: Sasl,
     /// No ACL is checked.
     pub skip_acl: bool,
     /// How containers and znodes with a time to live are dealt with.
@@ -95,6 +97,21 @@ pub struct ServerConfig {
     pub scrub_interval_s: u64,
     /// Memory registered for direct I/O by each executor, bytes. It is locked about three times over.
     pub io_memory_bytes: usize,
+}
+
+/// Proof of names by SASL, and what every client must prove.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Sasl {
+    /// Whom it lets in; none where there are no users.
+    pub exchange: Option<Arc<SaslConfig>>,
+    /// There are ACLs of the scheme `sasl` (`authProvider.N`).
+    pub acls: bool,
+    /// The id of ACLs that match whoever has proved a name (`letAnySaslUserDoX`).
+    pub any_user: Option<String>,
+    /// Who fails to prove a name stays (`allowSaslFailedClients`).
+    pub keeps_failed: bool,
+    /// Schemes of which every client needs an identity; empty is none.
+    pub enforced: Vec<String>,
 }
 
 /// How the log is made durable.

@@ -14,7 +14,7 @@ const ADDRESSES: &str = "several addresses of one server";
 const CATCH_UP: &str = "what a learner lacks is read from the log as far as it reaches";
 const SYNC_LIMITS: &str = "limits on how many learners catch up at once";
 const TLS: &str = "TLS";
-const SASL: &str = "SASL";
+const KERBEROS: &str = "Kerberos";
 const HTTP: &str = "the admin HTTP server";
 const METRICS: &str = "metrics export";
 const IMAGES: &str = "snapshots";
@@ -243,7 +243,8 @@ pub const TABLE: &[Key] = &[
     later("client.portUnification", TLS),
     later("client.certReload", TLS),
     later("fips-mode", TLS),
-    later("authProvider.N", "authentication providers beyond digest, ip and world"),
+    works("authProvider.N", Text, ""),
+    works("authProvider.*", Text, ""),
     works("DigestAuthenticationProvider.superDigest", Text, ""),
     refused(
         "DigestAuthenticationProvider.digestAlg",
@@ -257,30 +258,23 @@ pub const TABLE: &[Key] = &[
     later("IPAuthenticationProvider.usexforwardedfor", HTTP),
     works("skipACL", Text, "no"),
     later("enableEagerACLCheck", "early ACL checks on followers"),
-    refused(
-        "sessionRequireClientSASLAuth",
-        "SASL is not there yet, so no client could be made to use it; take the line out to let clients in without",
-        Bool,
-        "false",
-    ),
-    refused(
-        "enforce.auth.enabled",
-        "forced authentication is not there yet; take the line out to let clients in without",
-        Bool,
-        "false",
-    ),
-    refused(
-        "enforce.auth.schemes",
-        "forced authentication is not there yet; take the line out to let clients in without",
-        Text,
-        "",
-    ),
-    refused("enforce.auth.*", "forced authentication is not there yet; take the line out to let clients in without", Text, ""),
-    later("allowSaslFailedClients", SASL),
-    later("ensembleAuthName", SASL),
-    later("kerberos.removeHostFromPrincipal", SASL),
-    later("kerberos.removeRealmFromPrincipal", SASL),
-    later("kerberos.canonicalizeHostNames", SASL),
+    works("sessionRequireClientSASLAuth", Bool, "false"),
+    works("enforce.auth.enabled", Bool, "false"),
+    works("enforce.auth.schemes", Text, ""),
+    refused("enforce.auth.*", "only enforce.auth.enabled and enforce.auth.schemes are known; take the line out", Text, ""),
+    none("requireClientAuthScheme", "ZooKeeper does not know it either; sessionRequireClientSASLAuth makes clients use SASL"),
+    bare(works("java.security.auth.login.config", Path, "")),
+    works("sasl.serverconfig", Text, "Server"),
+    works("allowSaslFailedClients", Bool, "false"),
+    works("superUser", Text, ""),
+    works("superUser.*", Text, ""),
+    works("SASLAuthenticationProvider.superPassword", Text, ""),
+    works("letAnySaslUserDoX", Text, ""),
+    later("ensembleAuthName", "the scheme ensemble"),
+    works("kerberos.removeHostFromPrincipal", Bool, "false"),
+    works("kerberos.removeRealmFromPrincipal", Bool, "false"),
+    later("kerberos.canonicalizeHostNames", KERBEROS),
+    none("jaasLoginRenew", "there are no Kerberos tickets to renew"),
     refused(
         "quorum.auth.enableSasl",
         "servers do not authenticate each other yet; take the line out to run without",

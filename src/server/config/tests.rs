@@ -3,6 +3,7 @@
 use super::given::File;
 use super::keys::{Form, Kind};
 use super::resolve::Overrides;
+use super::sasl::JAAS_FILE;
 use super::settings::{FlushMethod, Pin, SequencerPlacement};
 use super::table::TABLE;
 use super::value::ValueType;
@@ -12,6 +13,12 @@ use proptest::prelude::*;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+
+/// What the file of [`JAAS_FILE`] says.
+const JAAS: &str = "Server { org.apache.zookeeper.server.auth.DigestLoginModule required user_bob=\"secret\"; };";
+
+/// The least that starts a server.
+const MINIMAL: &str = "dataDir=/d\nclientPort=2181\n";
 
 fn resolver(host: &str) -> io::Result<Vec<IpAddr>> {
     match host {
@@ -39,7 +46,8 @@ fn numbered(
         assert!(path.ends_with("myid"));
         Ok(my_id.map(str::to_owned))
     };
-    load(&Sources { file, dynamic: None, properties: &properties, overrides, strict, resolver: &resolver, my_id: &my_id })
+    let jaas = properties.iter().any(|(name, _)| name == JAAS_FILE).then_some(File { name: "/t/jaas.conf", text: JAAS });
+    load(&Sources { file, dynamic: None, properties: &properties, jaas, overrides, strict, resolver: &resolver, my_id: &my_id })
 }
 
 /// A zoo.cfg with these lines after two that start a server.
@@ -139,10 +147,10 @@ fn every_working_key_has_its_effect() {
         let loaded = full(Some("dataDir=/d\nclientPort=2181"), &[(key, value)], &Overrides::default(), true).unwrap();
         assert_ne!(loaded.config, base, "{key} has no effect");
     }
-    // The rest of the table's working keys are those of ensembles, which have tests of their own.
+    // The rest of the table's working keys are those of proved names and of ensembles, which have tests of their own.
     let tested = |name: &str| cases.iter().chain(&own_name).any(|c| c.0 == name);
     let rest: Vec<_> = TABLE.iter().filter(|k| k.kind == Kind::Works && !tested(k.name)).map(|k| k.name).collect();
-    let of_ensembles = [
+    let of_others = [
         "server.N",
         "standaloneEnabled",
         "dynamicConfigFile",
@@ -157,9 +165,23 @@ fn every_working_key_has_its_effect() {
         "tcpKeepAlive",
         "fastleader.minNotificationInterval",
         "fastleader.maxNotificationInterval",
+        "authProvider.N",
+        "authProvider.*",
+        "sessionRequireClientSASLAuth",
+        "enforce.auth.enabled",
+        "enforce.auth.schemes",
+        "java.security.auth.login.config",
+        "sasl.serverconfig",
+        "allowSaslFailedClients",
+        "superUser",
+        "superUser.*",
+        "SASLAuthenticationProvider.superPassword",
+        "letAnySaslUserDoX",
+        "kerberos.removeHostFromPrincipal",
+        "kerberos.removeRealmFromPrincipal",
         "ensemble.bootstrap",
     ];
-    assert_eq!(rest, of_ensembles);
+    assert_eq!(rest, of_others);
 }
 
 #[test]
@@ -382,6 +404,51 @@ fn four_letter_words_and_secrets() {
     let secret = with("DigestAuthenticationProvider.superDigest=super:hush").unwrap();
     assert_eq!(secret.config.super_digest.as_ref().map(|s| s.0.as_str()), Some("super:hush"));
     assert!(!format!("{secret:?}").contains("hush"));
+}
+
+#[test]
+fn proved_names_and_what_every_client_must_prove() {
+    let provider = "authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n";
+    let text = format!("{MINIMAL}{provider}superUser=root\nsuperUser.2=boss\nkerberos.removeHostFromPrincipal=true\nletAnySaslUserDoX=any\n");
+    let jaas = [(JAAS_FILE, "/t/jaas.conf"), ("zookeeper.SASLAuthenticationProvider.superPassword", "hidden")];
+    let loaded = full(Some(&text), &jaas, &Overrides::default(), true).unwrap();
+    assert!(loaded.notices.is_empty(), "{:?}", loaded.notices);
+    let shown: Vec<_> = loaded.effective.iter().map(ToString::to_string).collect();
+    assert!(shown.iter().any(|line| line.starts_with("superUser.2=boss  (")), "{shown:?}");
+    assert!(!format!("{loaded:?}").contains("hidden") && !format!("{loaded:?}").contains("secret"), "{loaded:?}");
+    let sasl = loaded.config.sasl;
+    assert_eq!((sasl.acls, sasl.any_user.as_deref(), sasl.keeps_failed, sasl.enforced.len()), (true, Some("any"), false, 0));
+    let exchange = sasl.exchange.unwrap();
+    assert_eq!(exchange.users.clone().into_iter().collect::<Vec<_>>(), [("bob".to_owned(), "secret".to_owned())]);
+    assert_eq!((exchange.super_users.clone(), exchange.super_password.as_deref()), (vec!["root".to_owned(), "boss".to_owned()], Some("hidden")));
+    assert!(exchange.shortening.host && !exchange.shortening.realm);
+
+    // What is there in part is told.
+    let alone = with(provider).unwrap();
+    assert!(alone.config.sasl.exchange.is_none() && alone.notices[0].text.starts_with("SASL has no users"), "{:?}", alone.notices);
+    let users = full(Some(MINIMAL), &jaas[..1], &Overrides::default(), true).unwrap();
+    assert!(users.config.sasl.exchange.is_some() && users.notices[0].text.starts_with("names are proved"), "{:?}", users.notices);
+    let other = full(Some(&format!("{text}sasl.serverconfig=None\n")), &jaas[..1], &Overrides::default(), true).unwrap();
+    assert!(other.config.sasl.exchange.is_none() && other.notices[0].text.starts_with("no section \"None\""), "{:?}", other.notices);
+    let class = with("authProvider.1=x.Y").unwrap();
+    assert!(class.notices[0].text.contains("x.Y is a provider that comes later"), "{:?}", class.notices);
+
+    let enforced = |lines: &str| with(&format!("{provider}{lines}")).map(|loaded| loaded.config.sasl.enforced).map_err(|e| e.to_string());
+    assert_eq!(enforced("sessionRequireClientSASLAuth=true"), Ok(vec!["sasl".to_owned()]));
+    let both = enforced("enforce.auth.enabled=true\nenforce.auth.schemes= digest , sasl");
+    assert_eq!(both, Ok(vec!["digest".to_owned(), "sasl".to_owned()]));
+    assert_eq!(enforced("enforce.auth.schemes=digest"), Ok(Vec::new()), "it is not enabled");
+    for (lines, part) in [
+        ("enforce.auth.enabled=true", "enforce.auth.schemes is not set"),
+        ("enforce.auth.enabled=true\nenforce.auth.schemes=,", "schemes of which a client needs one"),
+        ("enforce.auth.enabled=true\nenforce.auth.schemes=sasl,x509", "which \"x509\" has not"),
+        ("enforce.auth.enabled=true\nenforce.auth.schemes=digest\nDigestAuthenticationProvider.enabled=false", "\"digest\""),
+    ] {
+        let error = enforced(lines).unwrap_err();
+        assert!(error.contains(part), "{lines}: {error}");
+    }
+    let error = with("sessionRequireClientSASLAuth=true").unwrap_err().to_string();
+    assert!(error.contains("sasl takes authProvider.1="), "{error}");
 }
 
 #[test]

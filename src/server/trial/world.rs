@@ -73,6 +73,7 @@ pub(super) fn config(root: &Path, segment_bytes: u64) -> ServerConfig {
         file: None,
         dynamic: None,
         properties: &[],
+        jaas: None,
         overrides: &overrides,
         strict: true,
         resolver: &|_| Ok(Vec::new()),
