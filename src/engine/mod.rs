@@ -19,6 +19,7 @@
 //! (Numbers 3, 10, 14 and 16 belong to the ensemble and the simulator.)
 
 pub mod archivist;
+pub mod audit;
 pub mod census;
 pub mod message;
 #[cfg(test)]

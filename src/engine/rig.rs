@@ -173,6 +173,7 @@ impl Rig {
                     auth: setup.auth.clone(),
                     is_member: setup.is_member,
                     words: Arc::new(Spoken),
+                    audit: None,
                 };
                 End {
                     shard: Shard::new(config, view.clone(), last, SEEDS, now),

@@ -15,12 +15,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::admin::{Admin, Facts, Host};
 use super::archive;
+use super::audit::{AuditLog, AuditThread};
 use super::config::placement::{Cores, Plan, Sequencer as Placed, plan};
 use super::config::settings::{FlushMethod as Configured, ServerConfig};
 use super::config::{Level, Notice};
 use super::membership::{self, Membership};
 use super::recover::{self, Recovered};
 use crate::auth::AuthConfig;
+use crate::engine::audit::{Audit, Verdict};
 use crate::engine::census::{Census, Word};
 use crate::engine::sequencer::{FlushKnobs, Sequencer};
 use crate::engine::shard::{Shard, ShardConfig, Words};
@@ -83,6 +85,7 @@ struct Running {
     common: Arc<Common>,
     keeper: KeeperThread,
     is_member: bool,
+    audit: Option<(Arc<AuditLog>, AuditThread)>,
 }
 
 fn run(config: &ServerConfig) -> Result<(), Failed> {
@@ -110,6 +113,7 @@ fn run(config: &ServerConfig) -> Result<(), Failed> {
         enforced: config.sasl.enforced.clone(),
     };
     let seeds = chance::seeds()?;
+    let audit = config.audit.as_ref().map(|audit| AuditLog::start(audit, Host::ask().user)).transpose()?;
     let (recovered, membership) = match &config.ensemble {
         None => (recover::recover(&dir, config, auth.clone(), seeds, clock)?, None),
         Some(ensemble) => {
@@ -123,9 +127,12 @@ fn run(config: &ServerConfig) -> Result<(), Failed> {
     let listener = TcpListener::from(socket);
     let address = listener.local_addr().map_err(|error| format!("cannot tell the listener's address: {error}"))?;
     let plan = plan(&Cores::of_this_process(), config.shards, config.sequencer_placement, config.pin);
-    let running = start(config, &plan, &dir, (recovered, membership), auth, seeds, clock, (listener, address))?;
+    let running = start(config, &plan, &dir, (recovered, membership), auth, seeds, clock, (listener, address), audit)?;
     let title = membership::title(config);
     tell(&format!("ready: {} {title}, {} shard(s), zxid {zxid}", shown(config, address), plan.shards));
+    if let Some((audit, _)) = &running.audit {
+        audit.of_server("serverStart", Verdict::Success);
+    }
     watch(&signals, &running.heartbeats);
     stop(running);
     Ok(())
@@ -151,6 +158,7 @@ fn start(
     seeds: [u64; 4],
     clock: Clock,
     (listener, address): (TcpListener, SocketAddr),
+    audit: Option<(Arc<AuditLog>, AuditThread)>,
 ) -> Result<Running, Failed> {
     let now = clock.now();
     let Recovered { restored, position, spares, segments, cabinet, pool, mut since } = recovered;
@@ -240,6 +248,7 @@ fn start(
             auth: auth.clone(),
             is_member,
             words: Arc::clone(&words),
+            audit: audit.as_ref().map(|(log, _)| Arc::clone(log) as Arc<dyn Audit>),
         };
         let view = views.pop().expect("one for each shard was made");
         let shard = Shard::new(shard_config, view, zxid, seeds, now);
@@ -263,7 +272,7 @@ fn start(
     }
     let acceptor = Acceptor::start(listener, doorway, inboxes, Arc::clone(&common))
         .map_err(|error| format!("cannot accept clients: {error}"))?;
-    Ok(Running { executors, heartbeats, acceptor, archivist, common, keeper: keeper_thread, is_member })
+    Ok(Running { executors, heartbeats, acceptor, archivist, common, keeper: keeper_thread, is_member, audit })
 }
 
 /// Starts one executor with its tick and the loops that live there.
@@ -413,7 +422,10 @@ fn watch(signals: &Receiver<i32>, heartbeats: &[Heartbeat]) {
 
 /// Stops accepting, lets clients have their answers, makes the log's end durable.
 fn stop(running: Running) {
-    let Running { executors, acceptor, archivist, common, keeper, is_member, .. } = running;
+    let Running { executors, acceptor, archivist, common, keeper, is_member, audit, .. } = running;
+    if let Some((log, _)) = &audit {
+        log.of_server("serverStop", Verdict::Invoked);
+    }
     let deadline = Instant::now() + STOP_WITHIN;
     acceptor.stop();
     if is_member {
@@ -434,6 +446,9 @@ fn stop(running: Running) {
         }
         archivist.stop();
         keeper.stop();
+        if let Some((_, thread)) = audit {
+            thread.stop();
+        }
         // Nobody listens any more where the deadline has passed.
         let _ = done.send(());
     });

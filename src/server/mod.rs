@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod archive;
+mod audit;
 pub mod boot;
 pub mod config;
 mod membership;

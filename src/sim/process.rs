@@ -258,6 +258,7 @@ impl Process {
             auth: AuthConfig::default(),
             is_member: true,
             words: Arc::new(Mute),
+            audit: None,
         };
         Ok(Self {
             engine,

@@ -4,7 +4,7 @@ use super::conn::Phase;
 use super::{Desk, Shard, reads};
 use crate::auth;
 use crate::engine::message::{Batch, Doors, Entry, Member, Outcome};
-use crate::ground::ids::{ConnId, SessionId, Zxid};
+use crate::ground::ids::{ConnId, SessionId, ShardId, Zxid};
 use crate::ground::limits;
 use crate::ground::time::{Millis, Now};
 use crate::proto::acl;
@@ -56,9 +56,15 @@ impl Shard {
                 && ticket.shard == self.config.id
             {
                 self.credit.give_back(entry.cost);
+                if let Some(auditor) = &mut self.auditor {
+                    auditor.delivered(ticket.conn, entry, steps, now.wall.0);
+                }
                 self.answer(ticket.conn, entry, steps, now);
             }
             if entry.outcome == Outcome::Closed {
+                if let Some(auditor) = self.auditor.as_ref().filter(|_| self.config.id == ShardId(0)) {
+                    auditor.closed(entry.session, steps, now.wall.0);
+                }
                 self.session_closed(entry.session);
             }
         }

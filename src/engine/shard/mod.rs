@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use self::conn::{Conn, Phase};
 use self::conns::Conns;
+use super::audit::{Audit, Auditor};
 use super::census::{Census, Counters, ShardCensus, Word};
 use super::message::{Doors, Farewell, Inward, Outward, Train};
 use crate::auth::{AuthConfig, Nonces};
@@ -64,6 +65,8 @@ pub struct ShardConfig {
     pub is_member: bool,
     /// Admin words.
     pub words: Arc<dyn Words>,
+    /// Where clients' changes are told, if anywhere.
+    pub audit: Option<Arc<dyn Audit>>,
 }
 
 /// What reads need besides their connection.
@@ -123,6 +126,7 @@ pub struct Shard {
     event: Vec<u8>,
     nonces: Nonces,
     digests: VecDeque<(Zxid, u64)>,
+    auditor: Option<Auditor>,
 }
 
 impl Shard {
@@ -131,6 +135,7 @@ impl Shard {
     pub fn new(config: ShardConfig, view: View, applied: Zxid, seeds: [u64; 4], now: Now) -> Self {
         let auth = config.auth.clone();
         let doors = if config.is_member { Doors::Shut } else { Doors::Open };
+        let auditor = config.audit.clone().map(Auditor::new);
         let nonces = Nonces::new(seeds, config.id.0);
         let hasher = ahash::RandomState::with_seeds(seeds[0], seeds[1], seeds[2], seeds[3]);
         Self {
@@ -154,6 +159,7 @@ impl Shard {
             event: Vec::new(),
             nonces,
             digests: VecDeque::new(),
+            auditor,
         }
     }
 
@@ -199,15 +205,18 @@ impl Shard {
             Outward::Attached(id, session, granted) => self.attached(*id, *session, *granted, now),
             Outward::Declined { conn, xid, op, cost, code } => {
                 self.credit.give_back(*cost);
+                self.returned(*conn, *xid, now);
                 self.declined(*conn, *xid, *op, *code, now);
             }
             Outward::Synced { conn, xid, cost, body } => {
                 self.credit.give_back(*cost);
+                self.returned(*conn, *xid, now);
                 self.synced(*conn, *xid, body, now);
             }
             Outward::Ended(session, asked) => {
                 if let Some(Farewell { conn, xid, cost }) = *asked {
                     self.credit.give_back(cost);
+                    self.returned(conn, xid, now);
                     self.declined(conn, xid, opcode::CLOSE_SESSION, Code::Ok, now);
                 }
                 self.session_closed(*session);
@@ -227,6 +236,13 @@ impl Shard {
                 let text = self.config.words.answer(*word, Some(census));
                 self.speak(*id, &text);
             }
+        }
+    }
+
+    /// A write came back without a transaction.
+    fn returned(&mut self, id: ConnId, xid: i32, now: Now) {
+        if let Some(auditor) = &mut self.auditor {
+            auditor.returned(id, xid, now.wall.0);
         }
     }
 

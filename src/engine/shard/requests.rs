@@ -207,6 +207,9 @@ impl Shard {
             // What a client sends after its farewell is not looked at.
             conn.phase = Phase::Leaving;
         }
+        if let Some(auditor) = &mut self.auditor {
+            auditor.asks(id, (session, xid, op), body, &who, &self.desk.auth);
+        }
         self.credit.take(body.len());
         let start = self.train.arena.len();
         self.train.arena.extend_from_slice(body);

@@ -68,6 +68,14 @@ impl Calendar {
     }
 }
 
+/// A moment (ms since 1970) as loggers of Java write it by `%d{ISO8601}`: `2026-11-22 02:42:42,123`. Always in UTC.
+pub(in crate::server) fn log_date(wall_ms: i64) -> String {
+    let at = Calendar::of(wall_ms);
+    let (day, time) = ((at.year, at.month, at.day), (at.hour, at.minute, at.second));
+    let ms = wall_ms.rem_euclid(1000);
+    format!("{:04}-{:02}-{:02} {:02}:{:02}:{:02},{ms:03}", day.0, day.1, day.2, time.0, time.1, time.2)
+}
+
 /// A moment (ms since 1970) as `java.util.Date` shows it: `Sun Nov 22 02:42:42 UTC 2026`. Always in UTC.
 pub(super) fn date(wall_ms: i64) -> String {
     const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];

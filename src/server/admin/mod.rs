@@ -8,7 +8,7 @@ mod dump;
 mod facts;
 #[cfg(test)]
 mod golden;
-mod java;
+pub(super) mod java;
 mod mntr;
 mod settings;
 mod standing;

@@ -113,12 +113,15 @@ fn shown(config: &ServerConfig, given: &Given, name: &str) -> Option<String> {
         "autopurge.purgeInterval" => if config.retain.is_some() { "on" } else { "off" }.to_owned(),
         "retain.bytes" => config.retain.map_or(0, |retain| retain.bytes).to_string(),
         "scrub.intervalSeconds" => config.scrub_interval_s.to_string(),
+        "audit.enable" => config.audit.is_some().to_string(),
+        "audit.file" | "audit.fileBytes" | "audit.files" if config.audit.is_none() => return None,
         "log.warnBytes" => config.log_warn_bytes.to_string(),
         "io.memoryKiB" => (config.io_memory_bytes >> 10).to_string(),
         // Families have a row each.
         "server.N" | "authProvider.N" | "authProvider.*" | "superUser.*" => return None,
         other => match given.get(other) {
             Some(item) => item.text.clone(),
+            None if name.starts_with("audit.") => default_of(name).to_owned(),
             // Keys of an ensemble mean nothing to a server alone.
             None => config.ensemble.as_ref().map(|_| default_of(other).to_owned()).filter(|text| !text.is_empty())?,
         },

@@ -6,7 +6,7 @@ use super::given::{Given, Item};
 use super::member::{self, Member};
 use super::notice::Notice;
 use super::place::Place;
-use super::settings::{FlushConfig, FlushMethod, FourLetterWords, Pin, Sasl, Secret, SequencerPlacement, ServerConfig};
+use super::settings::{AuditConfig, FlushConfig, FlushMethod, FourLetterWords, Pin, Sasl, Secret, SequencerPlacement, ServerConfig};
 use super::value::quoted;
 use crate::engine::sequencer::Lifetimes;
 use crate::ground::ids::ServerId;
@@ -141,6 +141,7 @@ pub fn resolve(
         log_warn_bytes: u64_of(given.int("log.warnBytes")?),
         retain: retain(given)?,
         scrub_interval_s: u64_of(given.int("scrub.intervalSeconds")?),
+        audit: audit(given)?,
         io_memory_bytes: usize_of(given.int("io.memoryKiB")?) << 10,
     })
 }
@@ -374,6 +375,16 @@ fn flush_method(given: &mut Given) -> Result<FlushMethod, ConfigError> {
         given.notices.push(Notice::warn(place, text.to_owned()));
     }
     Ok(method)
+}
+
+/// The audit log, if there is one. A file that is named without a directory lies in the working directory, as in ZooKeeper.
+fn audit(given: &Given) -> Result<Option<AuditConfig>, ConfigError> {
+    let config = AuditConfig {
+        file: PathBuf::from(given.text("audit.file")?),
+        file_bytes: u64_of(given.int("audit.fileBytes")?),
+        files: u32_of(given.int("audit.files")?),
+    };
+    Ok(given.bool("audit.enable")?.then_some(config))
 }
 
 /// What is kept. Retention is on unless somebody has written that it should not be: what a ZooKeeper server was told to keep is not

@@ -95,6 +95,8 @@ pub struct ServerConfig {
     pub retain: Option<Policy>,
     /// How often what is kept is read back, seconds; 0 is never.
     pub scrub_interval_s: u64,
+    /// Where clients' changes are told; none tells of none.
+    pub audit: Option<AuditConfig>,
     /// Memory registered for direct I/O by each executor, bytes. It is locked about three times over.
     pub io_memory_bytes: usize,
 }
@@ -112,6 +114,17 @@ pub struct Sasl {
     pub keeps_failed: bool,
     /// Schemes of which every client needs an identity; empty is none.
     pub enforced: Vec<String>,
+}
+
+/// The audit log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuditConfig {
+    /// Its newest file; older ones have `.1` (the younger) to `.N` behind it.
+    pub file: PathBuf,
+    /// Bytes at which a new one is begun; 0 is never.
+    pub file_bytes: u64,
+    /// Older files kept.
+    pub files: u32,
 }
 
 /// How the log is made durable.

@@ -30,6 +30,7 @@ const CACHE: &str = "replies are encoded straight from memory, there is no cache
 const WATCHES: &str = "there is one watch manager";
 const JVM: &str = "there is no Java machine";
 const LOGGING: &str = "the log goes to standard error; see --log-level";
+const AUDIT: &str = "the audit log goes where audit.file says";
 const NODELAY: &str = "TCP_NODELAY is always on";
 const ASYNC: &str = "no thread waits for a peer's socket";
 
@@ -310,8 +311,8 @@ pub const TABLE: &[Key] = &[
     later("admin.rateLimiterIntervalInMS", HTTP),
     later("metricsProvider.className", METRICS),
     later("metricsProvider.*", METRICS),
-    later("audit.enable", "the audit log"),
-    later("audit.impl.class", "the audit log"),
+    works("audit.enable", Bool, "false"),
+    none("audit.impl.class", "there is one audit log, a file; see audit.file"),
     none("jvm.pause.monitor", JVM),
     none("jvm.pause.sleep.time.ms", JVM),
     none("jvm.pause.warn-threshold.ms", JVM),
@@ -329,8 +330,8 @@ pub const TABLE: &[Key] = &[
     none("root.logger", LOGGING),
     none("console.threshold", LOGGING),
     none("tracelog.*", LOGGING),
-    none("auditlog.*", LOGGING),
-    none("audit.logger", LOGGING),
+    none("auditlog.*", AUDIT),
+    none("audit.logger", AUDIT),
     none("jmx.*", JVM),
     // Our own.
     ours("flush.method", Word(&["dsync", "fdatasync", "none"]), "dsync"),
@@ -346,5 +347,8 @@ pub const TABLE: &[Key] = &[
     ours("log.warnBytes", Bytes(0, i64::MAX), "8589934592"),
     ours("retain.bytes", Bytes(0, i64::MAX), "17179869184"),
     ours("scrub.intervalSeconds", Int(0, I32), "86400"),
+    ours("audit.file", Path, "zookeeper_audit.log"),
+    ours("audit.fileBytes", Bytes(0, i64::MAX), "10485760"),
+    ours("audit.files", Int(0, 1000), "10"),
     ours("io.memoryKiB", Int(64, 1 << 20), "1024"),
 ];

@@ -127,6 +127,7 @@ fn every_working_key_has_its_effect() {
         ("retain.bytes", "2g"),
         ("scrub.intervalSeconds", "60"),
         ("io.memoryKiB", "128"),
+        ("audit.enable", "true"),
     ];
     for &(key, value) in cases {
         let loaded = with(&format!("{key}={value}")).unwrap();
@@ -180,6 +181,9 @@ fn every_working_key_has_its_effect() {
         "kerberos.removeHostFromPrincipal",
         "kerberos.removeRealmFromPrincipal",
         "ensemble.bootstrap",
+        "audit.file",
+        "audit.fileBytes",
+        "audit.files",
     ];
     assert_eq!(rest, of_others);
 }
@@ -449,6 +453,15 @@ fn proved_names_and_what_every_client_must_prove() {
     }
     let error = with("sessionRequireClientSASLAuth=true").unwrap_err().to_string();
     assert!(error.contains("sasl takes authProvider.1="), "{error}");
+}
+
+#[test]
+fn the_audit_log_has_to_be_asked_for() {
+    let audit = |lines: &str| with(lines).map(|loaded| loaded.config.audit.map(|audit| (audit.file, audit.file_bytes, audit.files)));
+    assert_eq!(audit("audit.file=/x"), Ok(None));
+    assert_eq!(audit("audit.enable=true"), Ok(Some((PathBuf::from("zookeeper_audit.log"), 10 << 20, 10))));
+    let given = audit("audit.enable=TRUE\naudit.file=/x\naudit.fileBytes=1m\naudit.files=0");
+    assert_eq!(given, Ok(Some((PathBuf::from("/x"), 1 << 20, 0))));
 }
 
 #[test]
