@@ -57,6 +57,10 @@ impl Words for Mute {
         name.to_owned()
     }
 
+    fn trace_mask(&self, set: Option<i64>) -> i64 {
+        set.unwrap_or_default()
+    }
+
     fn answer(&self, word: Word, _: Option<&Census>) -> String {
         word.name().to_owned()
     }
@@ -95,9 +99,9 @@ impl World {
             sessionless_ms: 10_000,
             tick_ms: 2000,
             auth: AuthConfig::default(),
-            refuses_sasl: false,
             is_member: false,
             words: Arc::new(Mute),
+            audit: None,
         };
         let mut shard = Shard::new(config, restored.ledger.tree().view().clone(), restored.last, SEEDS, NOW);
         let mut line = Line::new(restored);

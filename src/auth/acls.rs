@@ -38,9 +38,8 @@ fn names(entry: &Acl, who: &Identities, config: &AuthConfig) -> bool {
 /// Whether an id of the scheme `sasl` names the connection: the user `super` answers to every id.
 fn sasl_names(id: &str, who: &Identities, config: &AuthConfig) -> bool {
     let is_any = config.any_sasl_user.as_deref() == Some(id);
-    who.authenticated().any(|identity| {
-        identity.scheme == scheme::SASL && (is_any || &*identity.id == id || &*identity.id == "super")
-    })
+    who.authenticated()
+        .any(|identity| identity.scheme == scheme::SASL && (is_any || &*identity.id == id || &*identity.id == "super"))
 }
 
 /// A list that may be stored.
@@ -229,7 +228,8 @@ mod tests {
         assert!(permits(&list("anybody"), READ, &bob, &on) && !permits(&list("anybody"), READ, &client(&["bob:x"]), &on));
         assert!(permits(&list("bob"), READ, &boss, &on) && !boss.is_super());
         assert!(!permits(&list("bob"), READ, &bob, &off) && !permits(&list("bob"), READ, &client(&["bob:x"]), &on));
-        let refs = |scheme: &'static str, id: &'static str| [AclRef { perms: ALL, scheme: Some(scheme.into()), id: Some(id.into()) }];
+        let refs =
+            |scheme: &'static str, id: &'static str| [AclRef { perms: ALL, scheme: Some(scheme.into()), id: Some(id.into()) }];
         assert_eq!(fixup(&refs("auth", ""), &bob, &on), Ok(Fixed::List(list("bob"))));
         assert_eq!(fixup(&refs("auth", ""), &bob, &off), Err(InvalidAcl::NotAuthenticated));
         assert_eq!(fixup(&refs("sasl", "eve/host@R"), &bob, &on), Ok(Fixed::List(list("eve/host@R"))));

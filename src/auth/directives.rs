@@ -132,7 +132,8 @@ mod tests {
         let expected = [("username", "a\"b\\c, d"), ("nonce", "x"), ("qop", "auth")];
         assert_eq!(all, expected.map(|(key, value)| (key, value.to_owned())));
         for (text, read_as) in [("", ""), (" ,, ", ""), ("qop=", "!"), ("nonce=\"\"", ""), ("nonce=,", ""), ("nonce=a b", "a")] {
-            let value = Directives::parse(text.as_bytes()).map(|d| String::from_utf8(d.get("nonce").unwrap_or(b"").into()).unwrap());
+            let value =
+                Directives::parse(text.as_bytes()).map(|d| String::from_utf8(d.get("nonce").unwrap_or(b"").into()).unwrap());
             assert_eq!(value.unwrap_or("!".to_owned()), read_as, "{text:?}");
         }
     }

@@ -156,13 +156,7 @@ pub enum Exchange {
 
 impl Exchange {
     /// Takes a token.
-    pub fn step(
-        &mut self,
-        token: &[u8],
-        nonces: &mut Nonces,
-        config: &SaslConfig,
-        now: Millis,
-    ) -> Result<Step, SaslFailed> {
+    pub fn step(&mut self, token: &[u8], nonces: &mut Nonces, config: &SaslConfig, now: Millis) -> Result<Step, SaslFailed> {
         if token.len() > TOKEN_MAX {
             return Err(SaslFailed::TooLong(token.len()));
         }
@@ -259,7 +253,8 @@ mod tests {
     use super::*;
 
     fn config() -> SaslConfig {
-        let users = [("bob", "secret"), ("super", "listed"), ("böb", "päss"), ("日", "日"), ("a/h@", "x"), ("a@b@c", "x"), ("", "")];
+        let users =
+            [("bob", "secret"), ("super", "listed"), ("böb", "päss"), ("日", "日"), ("a/h@", "x"), ("a@b@c", "x"), ("", "")];
         SaslConfig {
             users: users.map(|(user, password)| (user.to_owned(), password.to_owned())).into(),
             super_users: vec!["bob".to_owned()],
@@ -317,7 +312,8 @@ mod tests {
     /// Exchanges with a ZooKeeper 3.9.4, which took the client's proof and gave its own.
     #[test]
     fn proofs_of_the_java_server() {
-        let proof = |nonce, authzid| Proof { user: "bob", password: "bobsecret", nonce, cnonce: b"abcdef", authzid, uri: URI.as_bytes() };
+        let proof =
+            |nonce, authzid| Proof { user: "bob", password: "bobsecret", nonce, cnonce: b"abcdef", authzid, uri: URI.as_bytes() };
         let plain = proof("NJE/eWkJRmTsi2ZVBH562u/Be1OtxmkwnbHGFR87", None);
         assert_eq!(plain.of(""), "0feab5e3fea4d7072bb08fc7a65a587c");
         let acting = proof("VWrE3WV9DrGIhfNMuwFv4mGyf/1UJFluhwcqNVOq", Some(b"zz"));
@@ -385,7 +381,8 @@ mod tests {
 
     #[test]
     fn what_java_does_not_look_at() {
-        for other in [("charset", None), ("maxbuf", None), ("maxbuf", Some("1")), ("qop", None), ("nc", None), ("nc", Some("2"))] {
+        for other in [("charset", None), ("maxbuf", None), ("maxbuf", Some("1")), ("qop", None), ("nc", None), ("nc", Some("2"))]
+        {
             assert!(exchange(&config(), "bob", "secret", other).is_ok(), "{other:?}");
         }
     }

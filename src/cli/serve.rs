@@ -49,6 +49,9 @@ Keys of ours, in the file as they are or as -Dringkeeper.KEY=VALUE, with their d
   log.warnBytes        8589934592  log size that is told, and each doubling of it; 0 is never
   retain.bytes         17179869184  size of snapshots and log above which fewer snapshots are kept, but two; 0 is any
   scrub.intervalSeconds  86400  how often old segments and snapshots are read back to find damage; 0 is never
+  audit.file           zookeeper_audit.log  where clients' changes are told, if audit.enable=true
+  audit.fileBytes      10485760  size at which a new file of it is begun; 0 is never
+  audit.files          10       older files of it that are kept
   io.memoryKiB         1024     memory for direct I/O of each executor; about three times as much is locked
 
 ZooKeeper's own keys: docs/configuration.md.

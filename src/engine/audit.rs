@@ -117,7 +117,9 @@ impl Asked {
                     acl = Some(shown(&list));
                     path = Some(of);
                 }
-                Ok(Write::Delete { path: of, .. } | Write::SetData { path: of, .. } | Write::Check { path: of, .. }) => path = Some(of),
+                Ok(Write::Delete { path: of, .. } | Write::SetData { path: of, .. } | Write::Check { path: of, .. }) => {
+                    path = Some(of)
+                }
                 Err(_) => {}
             },
         }

@@ -253,7 +253,10 @@ mod tests {
         let text = fs::read_to_string(&config.file).unwrap();
         let (first, second) = text.split_once('\n').unwrap();
         assert_eq!(first, "2026-11-22 02:42:30,812 ERROR audit.Slf4jAuditLogger: operation=a\tresult=failure");
-        assert!(second.ends_with(" INFO audit.Slf4jAuditLogger: user=keeper\toperation=serverStop\tresult=invoked\n"), "{second}");
+        assert!(
+            second.ends_with(" INFO audit.Slf4jAuditLogger: user=keeper\toperation=serverStop\tresult=invoked\n"),
+            "{second}"
+        );
     }
 
     #[test]

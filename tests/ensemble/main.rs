@@ -9,11 +9,12 @@ use std::cell::Cell;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use ringkeeper::client::ask::CreateMode;
+use ringkeeper::client::ask::{Ask, CreateMode};
+use ringkeeper::proto::acl::{ALL, Acl};
 use ringkeeper::proto::code::Code;
 use rustix::process::Signal;
 
-use self::harness::{eventually, namespace};
+use self::harness::{eventually, namespace, prove};
 use self::world::{Ensemble, Role};
 
 /// Every server has what is said here, once it has caught up with its leader.
@@ -407,6 +408,41 @@ fn local_sessions_upgrade_on_their_first_ephemeral() {
     ensemble.attach(at, local).close().unwrap();
     assert!(ensemble.refuses(at, local));
     ensemble.stop();
+}
+
+#[test]
+fn a_name_proved_at_a_follower_counts_everywhere_and_each_server_tells_of_its_own_clients() {
+    let lines = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\naudit.enable=true\n";
+    let mut ensemble = Ensemble::plan_with(3, 0, lines);
+    let jaas = ensemble.directory().join("jaas.conf");
+    fs::write(&jaas, "Server { org.apache.zookeeper.server.auth.DigestLoginModule required user_bob=\"secret\"; };").unwrap();
+    let jaas = format!("-Djava.security.auth.login.config={}", jaas.display());
+    (1..=3).for_each(|k| ensemble.launch_with(k, &[&jaas]));
+    let leader = ensemble.await_leader();
+    let follower = ensemble.up().into_iter().find(|&k| k != leader).unwrap();
+    let (mut here, mut there) = (ensemble.client(follower), ensemble.client(leader));
+    assert!(prove(&mut here, "bob", "secret").unwrap().is_some());
+    let own = [Acl::new(ALL, "auth", "")];
+    here.call(&Ask::Create2 { path: "/own", data: None, acl: &own, mode: CreateMode::Persistent }).unwrap();
+    here.call(&Ask::Create2 { path: "/own/e", data: None, acl: &own, mode: CreateMode::Ephemeral }).unwrap();
+    here.set("/own", b"x", -1).unwrap();
+    there.sync("/").unwrap();
+    assert!(there.get("/own", false).unwrap_err().refusal().is_some_and(|refusal| refusal.is(Code::NoAuth)));
+    assert!(prove(&mut there, "bob", "secret").unwrap().is_some());
+    assert_eq!(there.get("/own", false).unwrap().0, b"x");
+    here.close().unwrap();
+    eventually("the end of the ephemeral", || there.exists("/own/e", false).unwrap().is_none().then_some(()));
+    for k in 1..=3 {
+        let path = ensemble.directory().join(format!("{k}/zookeeper_audit.log"));
+        let has = |text: &str, what: &str| text.lines().filter(|line| line.contains(what)).count();
+        // What a server has delivered to its shards is written a moment later.
+        let text = eventually("the audit log", || {
+            let text = fs::read_to_string(&path).unwrap();
+            (has(&text, "operation=ephemeralZNodeDeletionOnSessionCloseOrExpire\tznode=/own/e\t") == 1).then_some(text)
+        });
+        let created = has(&text, "user=127.0.0.1,bob\tip=127.0.0.1\toperation=create\tznode=/own\t");
+        assert_eq!(created, usize::from(k == follower), "{text}");
+    }
 }
 
 #[test]

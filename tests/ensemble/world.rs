@@ -61,7 +61,7 @@ impl Ensemble {
     }
 
     /// With these lines in every configuration.
-    fn plan_with(voters: usize, observers: usize, lines: &str) -> Self {
+    pub fn plan_with(voters: usize, observers: usize, lines: &str) -> Self {
         let all = voters + observers;
         // Held together, so that no two are one.
         let held: Vec<_> = (0..2 * all).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
@@ -116,7 +116,12 @@ impl Ensemble {
     }
 
     pub fn launch(&mut self, k: usize) {
-        let server = self.setup(k).start();
+        self.launch_with(k, &[]);
+    }
+
+    /// With these arguments.
+    pub fn launch_with(&mut self, k: usize, args: &[&str]) {
+        let server = self.setup(k).args(args).start();
         assert!(self.servers.insert(k, server).is_none(), "server {k} runs already");
     }
 

@@ -10,7 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringkeeper::client::blocking::Client;
+use md5::{Digest, Md5};
+use ringkeeper::client::answer::Body;
+use ringkeeper::client::ask::Ask;
+use ringkeeper::client::blocking::{Client, ClientError};
 use ringkeeper::client::session::Credentials;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -142,6 +145,38 @@ impl Setup {
         assert_eq!((code, said.len()), (Some(1), 1), "{said:#?}");
         said.into_iter().next().unwrap()
     }
+}
+
+/// A token of a SASL exchange, and the server's.
+pub fn token(client: &mut Client, token: &[u8]) -> Result<Option<Vec<u8>>, ClientError> {
+    match client.call(&Ask::Sasl { token: Some(token) })? {
+        Body::Token(token) => Ok(token),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The answer to a challenge of DIGEST-MD5, by the example of RFC 2831 and not by the server's own code.
+pub fn proof(challenge: &[u8], user: &str, password: &str) -> Vec<u8> {
+    let challenge = std::str::from_utf8(challenge).unwrap();
+    let nonce = challenge.strip_prefix("realm=\"zk-sasl-md5\",nonce=\"").unwrap();
+    let (nonce, rest) = nonce.split_once('"').unwrap();
+    assert_eq!(rest, ",charset=utf-8,algorithm=md5-sess");
+    let hex = |bytes: &[u8]| Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let secret = Md5::digest(format!("{user}:zk-sasl-md5:{password}"));
+    let a1 = hex(&[&secret[..], format!(":{nonce}:abc").as_bytes()].concat());
+    let a2 = hex(b"AUTHENTICATE:zookeeper/zk-sasl-md5");
+    let response = hex(format!("{a1}:{nonce}:00000001:abc:auth:{a2}").as_bytes());
+    format!(
+        "charset=utf-8,username=\"{user}\",realm=\"zk-sasl-md5\",nonce=\"{nonce}\",nc=00000001,cnonce=\"abc\",\
+         digest-uri=\"zookeeper/zk-sasl-md5\",maxbuf=65536,response={response},qop=auth"
+    )
+    .into_bytes()
+}
+
+/// A whole exchange: the server's last token.
+pub fn prove(client: &mut Client, user: &str, password: &str) -> Result<Option<Vec<u8>>, ClientError> {
+    let challenge = token(client, b"")?.expect("a challenge");
+    token(client, &proof(&challenge, user, password))
 }
 
 /// A process.

@@ -4,12 +4,14 @@
 //!
 //! Nothing here needs privileges. Where the tests run as root, some of them put them off first.
 
+mod audit;
 mod connections;
 mod durable;
 mod harness;
 mod images;
 mod lifetimes;
 mod limits;
+mod sasl;
 mod sessions;
 mod settings;
 mod start;

@@ -77,6 +77,21 @@ fn words_join_all_shards(shards: &[&str]) {
     // A word with a line end behind it, as people type it.
     assert_eq!(ask(address, "ruok\r\n"), "imok");
 
+    // 128 transactions since the start, or more: their digests, all of which have the same form.
+    for _ in 0..130 {
+        clients[0].set("/e0", b"", -1).unwrap();
+    }
+    let hash = ask(address, "hash");
+    let (zxid, digest) = hash.lines().next().and_then(|line| line.split_once(": ")).unwrap_or_else(|| panic!("{hash}"));
+    assert!(zxid == "80" && digest.parse::<i64>().is_ok(), "{hash}");
+    let dirs = ask(address, "dirs");
+    let sizes: Vec<_> =
+        dirs.lines().filter_map(|line| line.split_once(": ")).map(|(name, n)| (name, n.parse::<u64>().unwrap())).collect();
+    assert!(matches!(sizes[..], [("datadir_size", all), ("logdir_size", log)] if all >= log && log >= 16 << 20), "{dirs}");
+    assert_eq!(ask(address, "gtmk"), "306");
+    assert_eq!(ask(address, "stmk\0\0\0\0\0\0\0\x3f"), "63");
+    assert_eq!(ask(address, "gtmk"), "63");
+
     assert_eq!(ask(address, "srst"), "Server stats reset.\n");
     assert_eq!(ask(address, "crst"), "Connection stats reset.\n");
     assert!(ask(address, "cons").lines().filter(|line| line.contains("sid=")).all(|line| line.contains("recved=0,sent=0")));

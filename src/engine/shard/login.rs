@@ -79,8 +79,7 @@ impl Shard {
     /// The one error that has a body: no token. Then the connection ends.
     fn sasl_failed(&mut self, id: ConnId, xid: i32, now: Now) {
         let Some(conn) = self.conns.get(id) else { return };
-        let code =
-            if self.desk.auth.is_sasl_enforced() { Code::SessionClosedRequireSaslAuth } else { Code::AuthFailed };
+        let code = if self.desk.auth.is_sasl_enforced() { Code::SessionClosedRequireSaslAuth } else { Code::AuthFailed };
         let start = frame::open(&mut conn.out);
         reply::header(&mut conn.out, xid, Zxid::ZERO, code.as_wire());
         conn.out.buffer(None);

@@ -70,9 +70,7 @@ pub(super) fn weight(desk: &Desk, conn: &Conn, op: i32, body: &[u8]) -> usize {
             weights.sum::<usize>().min(REPLY_MAX)
         }
         opcode::GET_EPHEMERALS => desk.view.ephemeral_bytes(conn.session),
-        opcode::WHO_AM_I => {
-            conn.who.iter().map(|identity| 8 + identity.scheme.len() + desk.auth.user_name(identity).len()).sum()
-        },
+        opcode::WHO_AM_I => conn.who.iter().map(|identity| 8 + identity.scheme.len() + desk.auth.user_name(identity).len()).sum(),
         // Events repeat the paths, each with some thirty bytes around it.
         opcode::SET_WATCHES | opcode::SET_WATCHES2 => body.len() * 8,
         _ => body.len(),

@@ -41,11 +41,8 @@ pub fn effective(config: &ServerConfig, given: &Given, over: &Overrides) -> Vec<
         Some(Effective { key: key.name.to_owned(), value, from })
     };
     let mut rows: Vec<_> = TABLE.iter().filter(|key| key.kind == Kind::Works).filter_map(row).collect();
-    let set = |(name, item): (&str, &Item)| Effective {
-        key: name.to_owned(),
-        value: item.text.clone(),
-        from: item.place.to_string(),
-    };
+    let set =
+        |(name, item): (&str, &Item)| Effective { key: name.to_owned(), value: item.text.clone(), from: item.place.to_string() };
     for family in ["authProvider.N", "authProvider.*", "superUser.*"] {
         rows.extend(given.family(family).map(set));
     }

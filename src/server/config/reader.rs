@@ -31,9 +31,7 @@ pub fn read(request: &Request) -> Result<Loaded, ConfigError> {
     let dynamic = dynamic_path(config.as_ref().map_or("", |(_, t)| t))
         .map(|path| text(&path).map(|t| (path.display().to_string(), t)))
         .transpose()?;
-    let jaas = jaas_path(&request.properties)
-        .map(|path| text(&path).map(|t| (path.display().to_string(), t)))
-        .transpose()?;
+    let jaas = jaas_path(&request.properties).map(|path| text(&path).map(|t| (path.display().to_string(), t))).transpose()?;
     load(&Sources {
         file: config.as_ref().map(|(name, text)| File { name, text }),
         dynamic: dynamic.as_ref().map(|(name, text)| File { name, text }),

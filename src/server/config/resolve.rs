@@ -6,7 +6,9 @@ use super::given::{Given, Item};
 use super::member::{self, Member};
 use super::notice::Notice;
 use super::place::Place;
-use super::settings::{AuditConfig, FlushConfig, FlushMethod, FourLetterWords, Pin, Sasl, Secret, SequencerPlacement, ServerConfig};
+use super::settings::{
+    AuditConfig, FlushConfig, FlushMethod, FourLetterWords, Pin, Sasl, Secret, SequencerPlacement, ServerConfig,
+};
 use super::value::quoted;
 use crate::engine::sequencer::Lifetimes;
 use crate::ground::ids::ServerId;

@@ -55,10 +55,8 @@ fn has_provider(given: &mut Given) -> bool {
 
 fn exchange(given: &mut Given, file: File<'_>) -> Result<Option<SaslConfig>, ConfigError> {
     let section = given.text("sasl.serverconfig")?;
-    let users = jaas::users(file.text, &section).map_err(|error| ConfigError::Syntax {
-        place: Place::Line(file.name.to_owned(), error.line),
-        error: error.what,
-    })?;
+    let users = jaas::users(file.text, &section)
+        .map_err(|error| ConfigError::Syntax { place: Place::Line(file.name.to_owned(), error.line), error: error.what })?;
     let Some(users) = users else {
         let text = format!("no section {section:?}, so no client can prove a name by SASL");
         given.notices.push(Notice::warn(Place::File(file.name.to_owned()), text));
@@ -118,7 +116,8 @@ fn warn(given: &mut Given, sasl: &Sasl) {
     let without = |given: &Given, name: &str| given.get(name).map(|item| item.place.clone());
     if sasl.exchange.is_none() {
         let asks = given.family("authProvider.N").chain(given.family("authProvider.*"));
-        let place = asks.filter(|(_, item)| item.text.ends_with("SASLAuthenticationProvider")).map(|(_, item)| item.place.clone()).next();
+        let place =
+            asks.filter(|(_, item)| item.text.ends_with("SASLAuthenticationProvider")).map(|(_, item)| item.place.clone()).next();
         if let Some(place) = place {
             let text = format!("SASL has no users: give -D{JAAS_FILE}=FILE with a section of them");
             given.notices.push(Notice::warn(place, text));

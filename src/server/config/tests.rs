@@ -413,7 +413,9 @@ fn four_letter_words_and_secrets() {
 #[test]
 fn proved_names_and_what_every_client_must_prove() {
     let provider = "authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n";
-    let text = format!("{MINIMAL}{provider}superUser=root\nsuperUser.2=boss\nkerberos.removeHostFromPrincipal=true\nletAnySaslUserDoX=any\n");
+    let text = format!(
+        "{MINIMAL}{provider}superUser=root\nsuperUser.2=boss\nkerberos.removeHostFromPrincipal=true\nletAnySaslUserDoX=any\n"
+    );
     let jaas = [(JAAS_FILE, "/t/jaas.conf"), ("zookeeper.SASLAuthenticationProvider.superPassword", "hidden")];
     let loaded = full(Some(&text), &jaas, &Overrides::default(), true).unwrap();
     assert!(loaded.notices.is_empty(), "{:?}", loaded.notices);
@@ -424,20 +426,32 @@ fn proved_names_and_what_every_client_must_prove() {
     assert_eq!((sasl.acls, sasl.any_user.as_deref(), sasl.keeps_failed, sasl.enforced.len()), (true, Some("any"), false, 0));
     let exchange = sasl.exchange.unwrap();
     assert_eq!(exchange.users.clone().into_iter().collect::<Vec<_>>(), [("bob".to_owned(), "secret".to_owned())]);
-    assert_eq!((exchange.super_users.clone(), exchange.super_password.as_deref()), (vec!["root".to_owned(), "boss".to_owned()], Some("hidden")));
+    assert_eq!(
+        (exchange.super_users.clone(), exchange.super_password.as_deref()),
+        (vec!["root".to_owned(), "boss".to_owned()], Some("hidden"))
+    );
     assert!(exchange.shortening.host && !exchange.shortening.realm);
 
     // What is there in part is told.
     let alone = with(provider).unwrap();
-    assert!(alone.config.sasl.exchange.is_none() && alone.notices[0].text.starts_with("SASL has no users"), "{:?}", alone.notices);
+    assert!(
+        alone.config.sasl.exchange.is_none() && alone.notices[0].text.starts_with("SASL has no users"),
+        "{:?}",
+        alone.notices
+    );
     let users = full(Some(MINIMAL), &jaas[..1], &Overrides::default(), true).unwrap();
     assert!(users.config.sasl.exchange.is_some() && users.notices[0].text.starts_with("names are proved"), "{:?}", users.notices);
     let other = full(Some(&format!("{text}sasl.serverconfig=None\n")), &jaas[..1], &Overrides::default(), true).unwrap();
-    assert!(other.config.sasl.exchange.is_none() && other.notices[0].text.starts_with("no section \"None\""), "{:?}", other.notices);
+    assert!(
+        other.config.sasl.exchange.is_none() && other.notices[0].text.starts_with("no section \"None\""),
+        "{:?}",
+        other.notices
+    );
     let class = with("authProvider.1=x.Y").unwrap();
     assert!(class.notices[0].text.contains("x.Y is a provider that comes later"), "{:?}", class.notices);
 
-    let enforced = |lines: &str| with(&format!("{provider}{lines}")).map(|loaded| loaded.config.sasl.enforced).map_err(|e| e.to_string());
+    let enforced =
+        |lines: &str| with(&format!("{provider}{lines}")).map(|loaded| loaded.config.sasl.enforced).map_err(|e| e.to_string());
     assert_eq!(enforced("sessionRequireClientSASLAuth=true"), Ok(vec!["sasl".to_owned()]));
     let both = enforced("enforce.auth.enabled=true\nenforce.auth.schemes= digest , sasl");
     assert_eq!(both, Ok(vec!["digest".to_owned(), "sasl".to_owned()]));
@@ -457,7 +471,8 @@ fn proved_names_and_what_every_client_must_prove() {
 
 #[test]
 fn the_audit_log_has_to_be_asked_for() {
-    let audit = |lines: &str| with(lines).map(|loaded| loaded.config.audit.map(|audit| (audit.file, audit.file_bytes, audit.files)));
+    let audit =
+        |lines: &str| with(lines).map(|loaded| loaded.config.audit.map(|audit| (audit.file, audit.file_bytes, audit.files)));
     assert_eq!(audit("audit.file=/x"), Ok(None));
     assert_eq!(audit("audit.enable=true"), Ok(Some((PathBuf::from("zookeeper_audit.log"), 10 << 20, 10))));
     let given = audit("audit.enable=TRUE\naudit.file=/x\naudit.fileBytes=1m\naudit.files=0");
