@@ -46,6 +46,11 @@ fn direct(options: &mut OpenOptions, path: &Path) -> io::Result<Option<File>> {
     }
 }
 
+/// Opens a file to be written at its end only, and makes it where there is none. For what no start depends on.
+pub fn open_to_append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
 /// Opens a file to be written, as it is, and makes it where there is none.
 pub fn open_or_create(path: &Path) -> io::Result<File> {
     #[cfg(test)]

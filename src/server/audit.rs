@@ -1,9 +1,9 @@
 //! The audit log: a file of events, written by a thread of its own so that no shard waits for it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::admin::java;
 use super::config::settings::AuditConfig;
 use crate::engine::audit::{Audit, Event, Verdict};
+use crate::runtime::drive;
 
 /// Bytes of events that may wait for the file; what comes beyond them is lost.
 const WAITING_MAX: usize = 16 << 20;
@@ -178,7 +179,7 @@ struct Roll {
 
 impl Roll {
     fn open(config: &AuditConfig) -> io::Result<Self> {
-        let file = append_to(&config.file)?;
+        let file = drive::open_to_append(&config.file)?;
         let length = file.metadata()?.len();
         Ok(Self { path: config.file.clone(), file, length, limit: config.file_bytes, keep: config.files })
     }
@@ -196,16 +197,16 @@ impl Roll {
     fn turn(&mut self) -> io::Result<()> {
         let older = |number: u32| PathBuf::from(format!("{}.{number}", self.path.display()));
         if self.keep == 0 {
-            fs::remove_file(&self.path)?;
+            drive::remove(&self.path)?;
         }
         for number in (1..=self.keep).rev() {
             let from = if number == 1 { self.path.clone() } else { older(number - 1) };
-            match fs::rename(from, older(number)) {
+            match drive::rename(&from, &older(number)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
-        self.file = append_to(&self.path)?;
+        self.file = drive::open_to_append(&self.path)?;
         self.length = self.file.metadata()?.len();
         Ok(())
     }
@@ -215,19 +216,17 @@ impl Roll {
         let ours = self.file.metadata()?;
         let is_there = fs::metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino()));
         if !is_there {
-            self.file = append_to(&self.path)?;
+            self.file = drive::open_to_append(&self.path)?;
         }
         self.length = self.file.metadata()?.len();
         Ok(())
     }
 }
 
-fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn log(config: &AuditConfig) -> (Arc<AuditLog>, AuditThread) {
