@@ -101,7 +101,7 @@ impl Asked {
                     .filter_map(|(op, write)| match write {
                         // As in ZooKeeper, which does not look at those with a time to live.
                         Write::Create(create) if op != opcode::CREATE_TTL => {
-                            Some((create.path.into_owned(), create_mode(create.flags)?))
+                            Some((create.path?.into_owned(), create_mode(create.flags)?))
                         }
                         _ => None,
                     })
@@ -111,7 +111,7 @@ impl Asked {
             _ => match Write::decode(op, &mut r) {
                 Ok(Write::Create(create)) => {
                     mode = create_mode(create.flags);
-                    path = Some(create.path);
+                    path = create.path;
                 }
                 Ok(Write::SetAcl { path: of, acl: list, .. }) => {
                     acl = Some(shown(&list));
