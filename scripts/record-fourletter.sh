@@ -101,7 +101,7 @@ for i in range(200):
 for i in range(20):
     d.exists('/app/none')
 time.sleep(1)
-record('busy', *listing)
+record('busy', 'hash', *listing)
 record('reset', 'crst', 'cons', 'srst', 'srvr', 'mntr')
 bare.close()
 for x in (a, b, c, d):

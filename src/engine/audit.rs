@@ -209,6 +209,12 @@ impl Auditor {
         self.asked.entry(conn).or_default().push_back((xid, Asked::of(session, op, body, who, auth)));
     }
 
+    /// Whether everything that was asked has ended.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.asked.is_empty()
+    }
+
     fn take(&mut self, conn: ConnId, xid: i32) -> Option<Asked> {
         let queue = self.asked.get_mut(&conn)?;
         // The first in all but ensembles that lose their leader.

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use self::ask::{Frame, Reply};
 use self::log::Log;
 use self::pipe::Pipe;
+use super::audit::{Audit, Event};
 use super::census::{Census, Word};
 use super::message::{Batch, Inward, Outward};
 use super::sequencer::{FlushKnobs, Lifetimes, Sequencer, To};
@@ -119,6 +120,19 @@ impl Words for Spoken {
     }
 }
 
+/// Hears of every change, so that every test of the rig is one of the auditor too.
+struct Ears;
+
+impl Audit for Ears {
+    fn note(&self, event: Event) {
+        assert!(!event.text.contains('\n') && event.is_failure == event.text.ends_with("\tresult=failure"), "{event:?}");
+    }
+
+    fn server_user(&self) -> &str {
+        "keeper"
+    }
+}
+
 /// The world.
 struct Rig {
     setup: Setup,
@@ -173,7 +187,7 @@ impl Rig {
                     auth: setup.auth.clone(),
                     is_member: setup.is_member,
                     words: Arc::new(Spoken),
-                    audit: None,
+                    audit: Some(Arc::new(Ears)),
                 };
                 End {
                     shard: Shard::new(config, view.clone(), last, SEEDS, now),
@@ -374,6 +388,9 @@ impl Rig {
     /// What must hold whenever nothing moves.
     fn look(&mut self) {
         let mut digests: Vec<_> = self.ends.iter().map(|end| (end.shard.applied(), end.shard.digest())).collect();
+        for end in &self.ends {
+            assert!(!end.shard.is_at_rest() || end.shard.has_told_all(), "what has ended is told");
+        }
         if self.sequencer.is_at_rest() && self.sequencer.digest().0 == self.sequencer.delivered() {
             digests.push(self.sequencer.digest());
         }

@@ -381,6 +381,12 @@ impl Shard {
         self.credit.requests == 0 && self.train.items.is_empty()
     }
 
+    /// Whether the ends of all requests have been told, where any are.
+    #[cfg(test)]
+    pub(super) fn has_told_all(&self) -> bool {
+        self.auditor.as_ref().is_none_or(Auditor::is_idle)
+    }
+
     /// Opens the doors, or shuts them. Whoever came in by other doors goes at once, as in ZooKeeper.
     fn doors(&mut self, doors: Doors) {
         self.doors = doors;
