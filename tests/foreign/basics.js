@@ -79,8 +79,9 @@ const checks = {
     await refused(Exception.NO_NODE, () => ask(client, 'create', `${root}/none/child`));
     await ask(client, 'mkdirp', `${root}/deep/down/there`);
     require_((await ask(client, 'exists', `${root}/deep/down/there`))[0] !== null, 'not made with its parents');
-    await ask(client, 'removeRecursive', `${root}/deep`);
-    same([null], (await ask(client, 'exists', `${root}/deep`)).slice(0, 1));
+    await refused(Exception.NOT_EMPTY, () => ask(client, 'remove', `${root}/deep`));
+    for (const below of ['/down/there', '/down', '']) await ask(client, 'remove', `${root}/deep${below}`);
+    same(null, (await ask(client, 'exists', `${root}/deep`))[0]);
   },
 
   async 'data and versions'(client) {
