@@ -340,6 +340,10 @@ final class Basics extends Harness {
         refused(Code.NOAUTH, () -> stranger.getData().forPath(path("/elsewhere")));
         refused(Code.INVALIDACL, () -> stranger.create().withACL(Ids.CREATOR_ALL_ACL).forPath(path("/nobodys")));
         refused(Code.INVALIDACL, () -> stranger.create().withACL(List.of(new ACL(Perms.ALL, new Id("scheme", "x")))).forPath(path("/nobodys")));
+        // What nobody may read may still be deleted by whoever may delete below its parent.
+        for (String name : List.of("/mine", "/elsewhere")) {
+            stranger.delete().forPath(path(name));
+        }
     }
 
     private static void aclVersions() throws Exception {
