@@ -50,6 +50,7 @@ need java default-jre-headless
 need python3 python3
 python3 -c 'import ensurepip, venv' 2> /dev/null || packages+=(python3-venv)
 [ -x /usr/share/zookeeper/bin/zkCli.sh ] || need zkCli.sh zookeeper
+[ -e /usr/include/zookeeper/zookeeper.h ] || packages+=(libzookeeper-mt-dev)
 install_packages() {
   local root=()
   [ "$(id -u)" -eq 0 ] || root=(sudo)
@@ -77,6 +78,9 @@ make_venv() {
   "$venv/bin/python" -c 'import kazoo' 2> /dev/null || "$venv/bin/pip" install -q 'kazoo==2.11.0'
 }
 step 'kazoo installed' make_venv
+# The rest of other people's clients is scripts/foreign.sh: Curator's jars, a crate and an npm package are too much for here.
+basics_c=$work/basics-c
+step 'C client compiled' cc -std=gnu11 -Wall -Wextra -O1 -o "$basics_c" tests/foreign/basics.c -lzookeeper_mt -lpthread
 
 # start_server ARGUMENT...: sets $address.
 start_server() {
@@ -96,12 +100,13 @@ start_server() {
 }
 alive() { kill -0 "$server_pid" 2> /dev/null || { cat "$work/server.log"; return 1; }; }
 for shards in default 4; do
-  arguments=()
-  [ "$shards" = default ] || arguments=(--shards "$shards")
+  arguments=(-Dzookeeper.extendedTypesEnabled=true)
+  [ "$shards" = default ] || arguments+=(--shards "$shards")
   # Not through step: the server has to be a child of this shell.
   if start_server "${arguments[@]}"; then
     step "kazoo, $shards shards" "$venv/bin/python" tests/foreign/kazoo_smoke.py "$address"
     step "zkCli.sh, $shards shards" bash tests/foreign/zkcli.sh "$address"
+    step "C client, $shards shards" timeout 120 "$basics_c" "$address"
     step "server still there, $shards shards" alive
   else
     failed=$((failed + 1)) failures+=("server start, $shards shards")

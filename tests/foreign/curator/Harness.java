@@ -93,7 +93,9 @@ class Harness {
             }
         }
         toClose.clear();
-        if (why == null) {
+        if (why != null && name.equals(System.getenv("KNOWN"))) {
+            System.out.println("known " + name + ": " + why);
+        } else if (why == null) {
             passed++;
             System.out.println("ok " + name);
         } else {

@@ -114,27 +114,27 @@ final class Nodes extends Harness {
 
     private static void cache() throws Exception {
         CuratorFramework writer = client();
-        writer.create().creatingParentsIfNeeded().forPath(path("/root/old"), "o".getBytes());
-        writer.setData().forPath(path("/root"), "r".getBytes());
+        writer.create().creatingParentsIfNeeded().forPath(path("/top/old"), "o".getBytes());
+        writer.setData().forPath(path("/top"), "r".getBytes());
         CuratorFramework client = client();
-        client.sync().forPath(path("/root"));
+        client.sync().forPath(path("/top"));
         BlockingQueue<String> told = new LinkedBlockingQueue<>();
-        CuratorCache cache = closing(CuratorCache.build(client, path("/root")));
+        CuratorCache cache = closing(CuratorCache.build(client, path("/top")));
         cache.listenable().addListener(CuratorCacheListener.builder().forCreates(data -> told.add("+ " + below(data)))
             .forChanges((from, to) -> told.add("* " + below(from) + " " + below(to))).forDeletes(data -> told.add("- " + below(data)))
             .forInitialized(() -> told.add("initialized")).build());
         cache.start();
         List<String> first = next(told, 3);
         same("initialized", first.get(2));
-        same(new TreeSet<>(List.of("+ /root=r", "+ /root/old=o")), new TreeSet<>(first.subList(0, 2)));
-        writer.create().forPath(path("/root/new"), "n".getBytes());
-        same("+ /root/new=n", next(told));
-        writer.setData().forPath(path("/root/new"), "m".getBytes());
-        same("* /root/new=n /root/new=m", next(told));
-        writer.delete().forPath(path("/root/old"));
-        same("- /root/old=o", next(told));
+        same(new TreeSet<>(List.of("+ /top=r", "+ /top/old=o")), new TreeSet<>(first.subList(0, 2)));
+        writer.create().forPath(path("/top/new"), "n".getBytes());
+        same("+ /top/new=n", next(told));
+        writer.setData().forPath(path("/top/new"), "m".getBytes());
+        same("* /top/new=n /top/new=m", next(told));
+        writer.delete().forPath(path("/top/old"));
+        same("- /top/old=o", next(told));
         same(2, cache.size());
-        same("/root/new=m", below(cache.get(path("/root/new")).orElse(null)));
+        same("/top/new=m", below(cache.get(path("/top/new")).orElse(null)));
         silent(told);
     }
 
@@ -159,7 +159,7 @@ final class Nodes extends Harness {
     private static void converges(CuratorCache cache) throws Exception {
         eventually("the cache has what the server has", () -> {
             TreeSet<String> there = new TreeSet<>();
-            List<String> todo = new ArrayList<>(List.of(path("/root")));
+            List<String> todo = new ArrayList<>(List.of(path("/top")));
             while (!todo.isEmpty()) {
                 String at = todo.remove(todo.size() - 1);
                 there.add(at + "=" + new String(shared.getData().forPath(at)));
@@ -173,93 +173,93 @@ final class Nodes extends Harness {
 
     private static void change(CuratorFramework writer, int round) throws Exception {
         for (int i = 0; i < 10; i++) {
-            String at = path("/root/" + i);
+            String at = path("/top/" + i);
             writer.create().orSetData().creatingParentsIfNeeded().forPath(at + "/" + round, ("" + round).getBytes());
             writer.setData().inBackground().forPath(at, ("round " + round).getBytes());
             if (round > 1 && i % 2 == 0) {
                 writer.delete().inBackground().forPath(at + "/" + (round - 2));
             }
         }
-        writer.sync().forPath(path("/root"));
+        writer.sync().forPath(path("/top"));
     }
 
     private static void cacheUnderLoad() throws Exception {
         CuratorFramework writer = client();
         CuratorFramework other = client();
-        writer.create().creatingParentsIfNeeded().forPath(path("/root"));
+        writer.create().creatingParentsIfNeeded().forPath(path("/top"));
         CuratorFramework client = client();
-        client.sync().forPath(path("/root"));
-        CuratorCache cache = closing(CuratorCache.build(client, path("/root")));
+        client.sync().forPath(path("/top"));
+        CuratorCache cache = closing(CuratorCache.build(client, path("/top")));
         cache.start();
         for (int round = 0; round < 10; round++) {
             change(round % 2 == 0 ? writer : other, round);
         }
-        shared.sync().forPath(path("/root"));
+        shared.sync().forPath(path("/top"));
         converges(cache);
     }
 
     private static void cacheKilled() throws Exception {
         CuratorFramework writer = client();
-        writer.create().creatingParentsIfNeeded().forPath(path("/root"));
+        writer.create().creatingParentsIfNeeded().forPath(path("/top"));
         CuratorFramework client = client();
-        client.sync().forPath(path("/root"));
-        CuratorCache cache = closing(CuratorCache.build(client, path("/root")));
+        client.sync().forPath(path("/top"));
+        CuratorCache cache = closing(CuratorCache.build(client, path("/top")));
         cache.start();
         change(writer, 0);
         killSession(client);
         change(writer, 1);
         change(writer, 2);
-        shared.sync().forPath(path("/root"));
+        shared.sync().forPath(path("/top"));
         converges(cache);
     }
 
     private static void pathChildrenCache() throws Exception {
         CuratorFramework writer = client();
-        writer.create().creatingParentsIfNeeded().forPath(path("/root/a"), "1".getBytes());
+        writer.create().creatingParentsIfNeeded().forPath(path("/top/a"), "1".getBytes());
         CuratorFramework client = client();
-        client.sync().forPath(path("/root"));
+        client.sync().forPath(path("/top"));
         BlockingQueue<String> told = new LinkedBlockingQueue<>();
-        PathChildrenCache cache = closing(new PathChildrenCache(client, path("/root"), true));
+        PathChildrenCache cache = closing(new PathChildrenCache(client, path("/top"), true));
         cache.getListenable().addListener((c, event) -> told.add(event.getType() + " " + below(event.getData())));
         cache.start(PathChildrenCache.StartMode.BUILD_INITIAL_CACHE);
-        same(List.of("/root/a=1"), cache.getCurrentData().stream().map(Nodes::below).toList());
-        writer.create().forPath(path("/root/b"), "2".getBytes());
+        same(List.of("/top/a=1"), cache.getCurrentData().stream().map(Nodes::below).toList());
+        writer.create().forPath(path("/top/b"), "2".getBytes());
         List<String> seen = new ArrayList<>();
         // Whether the state of the connection is told depends on when the listener came.
-        for (String one; !(one = next(told)).startsWith("CHILD_ADDED /root/b"); seen.add(one)) {
-            require(one.startsWith("CONNECTION") || one.startsWith("CHILD_ADDED /root/a"), one);
+        for (String one; !(one = next(told)).startsWith("CHILD_ADDED /top/b"); seen.add(one)) {
+            require(one.startsWith("CONNECTION") || one.startsWith("CHILD_ADDED /top/a"), one);
         }
-        writer.setData().forPath(path("/root/b"), "3".getBytes());
-        same("CHILD_UPDATED /root/b=3", next(told));
-        writer.create().forPath(path("/root/b/deep"));
-        writer.delete().forPath(path("/root/a"));
-        same("CHILD_REMOVED /root/a=1", next(told));
+        writer.setData().forPath(path("/top/b"), "3".getBytes());
+        same("CHILD_UPDATED /top/b=3", next(told));
+        writer.create().forPath(path("/top/b/deep"));
+        writer.delete().forPath(path("/top/a"));
+        same("CHILD_REMOVED /top/a=1", next(told));
         silent(told);
     }
 
     private static void treeCache() throws Exception {
         CuratorFramework writer = client();
-        writer.create().creatingParentsIfNeeded().forPath(path("/root/a"), "1".getBytes());
+        writer.create().creatingParentsIfNeeded().forPath(path("/top/a"), "1".getBytes());
         CuratorFramework client = client();
-        client.sync().forPath(path("/root"));
+        client.sync().forPath(path("/top"));
         BlockingQueue<String> told = new LinkedBlockingQueue<>();
-        TreeCache cache = closing(TreeCache.newBuilder(client, path("/root")).build());
+        TreeCache cache = closing(TreeCache.newBuilder(client, path("/top")).build());
         cache.getListenable().addListener((c, event) -> {
             if (!event.getType().name().startsWith("CONNECTION")) {
                 told.add(event.getType() + " " + below(event.getData()));
             }
         });
-        writer.setData().forPath(path("/root"), "r".getBytes());
-        client.sync().forPath(path("/root"));
+        writer.setData().forPath(path("/top"), "r".getBytes());
+        client.sync().forPath(path("/top"));
         cache.start();
-        same(List.of("NODE_ADDED /root=r", "NODE_ADDED /root/a=1", "INITIALIZED none"), next(told, 3));
-        writer.create().creatingParentsIfNeeded().forPath(path("/root/a/b"), "2".getBytes());
-        same("NODE_ADDED /root/a/b=2", next(told));
-        writer.setData().forPath(path("/root/a"), "4".getBytes());
-        same("NODE_UPDATED /root/a=4", next(told));
-        writer.delete().deletingChildrenIfNeeded().forPath(path("/root/a"));
-        same(List.of("NODE_REMOVED /root/a/b=2", "NODE_REMOVED /root/a=4"), next(told, 2));
-        same(Map.of(), cache.getCurrentChildren(path("/root")));
+        same(List.of("NODE_ADDED /top=r", "NODE_ADDED /top/a=1", "INITIALIZED none"), next(told, 3));
+        writer.create().creatingParentsIfNeeded().forPath(path("/top/a/b"), "2".getBytes());
+        same("NODE_ADDED /top/a/b=2", next(told));
+        writer.setData().forPath(path("/top/a"), "4".getBytes());
+        same("NODE_UPDATED /top/a=4", next(told));
+        writer.delete().deletingChildrenIfNeeded().forPath(path("/top/a"));
+        same(List.of("NODE_REMOVED /top/a/b=2", "NODE_REMOVED /top/a=4"), next(told, 2));
+        same(Map.of(), cache.getCurrentChildren(path("/top")));
         silent(told);
     }
 

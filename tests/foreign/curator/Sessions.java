@@ -193,21 +193,21 @@ final class Sessions extends Harness {
     private static void cacheAfterCut() throws Exception {
         Network network = new Network();
         CuratorFramework client = clientAt(network.address());
-        shared.create().creatingParentsIfNeeded().forPath(path("/root/old"), "o".getBytes());
-        client.sync().forPath(path("/root"));
+        shared.create().creatingParentsIfNeeded().forPath(path("/top/old"), "o".getBytes());
+        client.sync().forPath(path("/top"));
         BlockingQueue<String> told = new LinkedBlockingQueue<>();
-        CuratorCache cache = closing(CuratorCache.build(client, path("/root")));
+        CuratorCache cache = closing(CuratorCache.build(client, path("/top")));
         cache.listenable().addListener(CuratorCacheListener.builder().forInitialized(() -> told.add("initialized")).build());
         cache.start();
         next(told);
         BlockingQueue<ConnectionState> states = states(client);
         network.cut();
         await(states, ConnectionState.SUSPENDED);
-        shared.create().forPath(path("/root/new"));
-        shared.delete().forPath(path("/root/old"));
+        shared.create().forPath(path("/top/new"));
+        shared.delete().forPath(path("/top/old"));
         network.mend();
-        eventually("the cache has the new one", () -> cache.get(path("/root/new")).isPresent());
-        eventually("and not the old one", () -> cache.get(path("/root/old")).isEmpty());
+        eventually("the cache has the new one", () -> cache.get(path("/top/new")).isPresent());
+        eventually("and not the old one", () -> cache.get(path("/top/old")).isEmpty());
     }
 
     private static void restart() throws Exception {
@@ -254,13 +254,13 @@ final class Sessions extends Harness {
         require(first.await(WAIT, SECONDS), "nobody leads");
         LeaderLatch second = closing(new LeaderLatch(two, path("/latch"), "second"));
         second.start();
-        one.create().creatingParentsIfNeeded().forPath(path("/root"));
-        two.sync().forPath(path("/root"));
-        CuratorCache cache = closing(CuratorCache.build(two, path("/root")));
+        one.create().creatingParentsIfNeeded().forPath(path("/top"));
+        two.sync().forPath(path("/top"));
+        CuratorCache cache = closing(CuratorCache.build(two, path("/top")));
         cache.start();
         restart();
-        one.create().forPath(path("/root/after"), "after".getBytes());
-        eventually("the cache goes on", () -> cache.get(path("/root/after")).isPresent());
+        one.create().forPath(path("/top/after"), "after".getBytes());
+        eventually("the cache goes on", () -> cache.get(path("/top/after")).isPresent());
         eventually("one of the two leads", () -> first.hasLeadership() != second.hasLeadership());
         first.close();
         require(second.await(WAIT, SECONDS), "nobody leads");
