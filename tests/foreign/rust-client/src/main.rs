@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{sleep, timeout};
 use zookeeper_client::{
-    Acl, Acls, AddWatchMode, AuthUser, Client, CreateMode, CreateOptions, Error, EventType, LockPrefix, MultiReadResult, MultiWriteError,
-    MultiWriteResult, Permission, SessionState, WatchedEvent,
+    Acl, Acls, AddWatchMode, AuthUser, Client, CreateMode, CreateOptions, Error, EventType, LockPrefix, MultiReadResult,
+    MultiWriteError, MultiWriteResult, Permission, SessionState, WatchedEvent,
 };
 
 type Done = Result<(), Box<dyn Any>>;
