@@ -48,11 +48,13 @@ pub enum Code {
     ReconfigDisabled = -123,
     /// The server asks for a scheme of authentication that the client has not used.
     SessionClosedRequireSaslAuth = -124,
+    /// More than a quota allows.
+    QuotaExceeded = -125,
 }
 
 impl Code {
     /// All of them.
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::Ok,
         Self::SystemError,
         Self::RuntimeInconsistency,
@@ -75,6 +77,7 @@ impl Code {
         Self::NoWatcher,
         Self::ReconfigDisabled,
         Self::SessionClosedRequireSaslAuth,
+        Self::QuotaExceeded,
     ];
 
     /// From the wire. A code that only another server's leader knows says that something went wrong there.

@@ -202,7 +202,7 @@ fn start(
     let shards = u16::try_from(plan.shards).map_err(|_| "more shards than can be counted".to_owned())?;
     // An image is durable, also where the log is not flushed and has lost its end.
     let engine = Sequencer::new(restored, ids, Appender::new(position, since.image), knobs, shards, now);
-    let engine = engine.with_lifetimes(config.lifetimes, now);
+    let engine = engine.with_lifetimes(config.lifetimes, now).enforcing_quotas(config.enforce_quota);
     let is_member = membership.is_some();
     let (engine, member) = match membership {
         None => (engine, None),

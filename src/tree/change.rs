@@ -11,6 +11,8 @@ pub enum Put {
     Data,
     /// What nobody watches: the ACL, or a counter by itself.
     Acl,
+    /// What a quota's figures say is used. No request asks for it, and nobody hears of it: a consequence of a step before it.
+    Quota,
 }
 
 /// One step. The slots are the Tree's choice: Views that adopt the same steps have the same slots.
@@ -59,10 +61,16 @@ impl Step {
         }
     }
 
+    /// Whether the transaction says so itself, and its answer may tell it; else it is a consequence that the server draws.
+    #[must_use]
+    pub const fn is_asked(&self) -> bool {
+        !matches!(self, Self::Put { what: Put::Quota, .. })
+    }
+
     /// The events that fire, in order, each with the record whose path it happened to.
     pub fn fires(&self) -> impl Iterator<Item = (EventType, &Record)> {
         let (first, second) = match self {
-            Self::Put { what: Put::Acl, .. } => (None, None),
+            Self::Put { what: Put::Acl | Put::Quota, .. } => (None, None),
             Self::Put { record, what: Put::Data, .. } => (Some((EventType::NodeDataChanged, record)), None),
             Self::Link { record, parent_record, .. } => {
                 (Some((EventType::NodeCreated, record)), Some((EventType::NodeChildrenChanged, parent_record)))
@@ -91,7 +99,10 @@ mod tests {
             fired(Step::Put { slot, record: record.clone(), what: Put::Data }),
             [(EventType::NodeDataChanged, "/a/b".to_owned())]
         );
-        assert_eq!(fired(Step::Put { slot, record: record.clone(), what: Put::Acl }), []);
+        for (what, is_asked) in [(Put::Acl, true), (Put::Quota, false)] {
+            let step = Step::Put { slot, record: record.clone(), what };
+            assert_eq!((step.is_asked(), fired(step)), (is_asked, vec![]));
+        }
         assert_eq!(
             fired(Step::Link { slot, record: record.clone(), parent, parent_record: parent_record.clone() }),
             [(EventType::NodeCreated, "/a/b".to_owned()), children.clone()]

@@ -231,6 +231,7 @@ impl Joiner {
             return Err(LoadError::Digest { found: self.tree.digest(), stated });
         }
         self.tree.set_acls(loader.acls.into_inner().unwrap_or_else(PoisonError::into_inner));
+        self.tree.recount_quotas();
         Ok(self.tree)
     }
 }

@@ -12,6 +12,7 @@ mod index;
 mod journal;
 pub mod loader;
 mod owners;
+pub mod quota;
 pub mod record;
 pub mod replay;
 #[expect(clippy::module_inception, reason = "the room is named for its main noun")]

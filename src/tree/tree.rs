@@ -7,6 +7,7 @@ use super::change::{Put, Step};
 use super::expiry::{Expiry, Leniency};
 use super::index::Filling;
 use super::journal::{Journal, Undo};
+use super::quota::{self, Quotas};
 use super::record::{Record, Stored};
 use super::view::{FRESH_SLOTS, NONE, SlotId, View};
 use crate::ground::ids::{SessionId, Zxid};
@@ -73,6 +74,7 @@ pub struct Tree {
     /// The first slot never used.
     unused: u32,
     expiry: Expiry,
+    quotas: Quotas,
     ephemeral_count: usize,
     data_size: u64,
 }
@@ -93,6 +95,7 @@ impl Tree {
             free: Vec::new(),
             unused: FRESH_SLOTS,
             expiry: Expiry::default(),
+            quotas: Quotas::default(),
             ephemeral_count: 0,
             data_size,
         }
@@ -107,6 +110,7 @@ impl Tree {
             free: Vec::new(),
             unused: 0,
             expiry: Expiry::default(),
+            quotas: Quotas::default(),
             ephemeral_count: 0,
             data_size: 0,
         }
@@ -123,6 +127,16 @@ impl Tree {
     /// Ends the filling.
     pub(super) fn set_index(&mut self, filling: Filling) -> Result<(), SlotId> {
         self.view.set_index(filling)
+    }
+
+    /// Counts anew what is used of quotas, as ZooKeeper does when it has read a snapshot.
+    pub(super) fn recount_quotas(&mut self) {
+        for of in self.quotas.clone().paths() {
+            if let Some((slot, record)) = quota::recounted(&self.view, of) {
+                self.data_size += size(&record);
+                self.data_size -= size(&self.view.put(slot, record));
+            }
+        }
     }
 
     /// The lists that its records share.
@@ -169,6 +183,13 @@ impl Tree {
     #[must_use]
     pub fn expired(&self, time: i64, leniency: Leniency) -> Option<&str> {
         self.expiry.due(time, leniency).map(|slot| self.view.record(slot).path())
+    }
+
+    /// Which paths have quotas.
+    #[inline]
+    #[must_use]
+    pub const fn quotas(&self) -> &Quotas {
+        &self.quotas
     }
 
     /// Paths of all that may go by itself sooner or later.
@@ -268,9 +289,11 @@ impl Tree {
             Txn::SetData { path, data, version } => {
                 let slot = self.view.find(path).ok_or_else(|| no_node(path, at))?;
                 let record = self.view.record(slot);
+                let more = data.map_or(0, <[u8]>::len) as i64 - record.data_len() as i64;
                 let stored = Stored { version: *version, mzxid: at.zxid, mtime: at.time, ..record.stored() };
                 let record = record.with_data(*data, &stored);
                 self.put(at, slot, record, Put::Data, steps);
+                self.charge(at, path, 0, more, steps);
                 Ok(())
             }
             Txn::SetAcl { path, acl, version } => {
@@ -341,6 +364,12 @@ impl Tree {
         self.changed(parent, &parent_before, &parent_record);
         self.journal.push(at.zxid, Undo::Link { slot, parent, parent_before, reused });
         steps.push(Step::Link { slot, record, parent, parent_record });
+        if let Some(of) = quota::counted(path)
+            && let Some((slot, record)) = quota::recounted(&self.view, of)
+        {
+            self.put(at, slot, record, Put::Quota, steps);
+        }
+        self.charge(at, path, 1, data.map_or(0, <[u8]>::len) as i64, steps);
         Ok(())
     }
 
@@ -364,8 +393,19 @@ impl Tree {
         self.changed(parent, &parent_before, &parent_record);
         self.free.push(slot);
         self.journal.push(at.zxid, Undo::Unlink { slot, removed: removed.clone(), parent, parent_before, prev });
-        steps.push(Step::Unlink { slot, removed, parent, parent_record });
+        steps.push(Step::Unlink { slot, removed: removed.clone(), parent, parent_record });
+        self.charge(at, removed.path(), -1, -(removed.data_len() as i64), steps);
         Ok(())
+    }
+
+    /// So much more is there at a path: the quota that it counts against says so.
+    #[inline]
+    fn charge(&mut self, at: At, path: &str, count: i64, bytes: i64, steps: &mut Vec<Step>) {
+        if let Some(of) = self.quotas.over(path)
+            && let Some((slot, record)) = quota::charged(&self.view, of, count, bytes)
+        {
+            self.put(at, slot, record, Put::Quota, steps);
+        }
     }
 
     fn put(&mut self, at: At, slot: SlotId, record: Record, what: Put, steps: &mut Vec<Step>) {
@@ -428,6 +468,7 @@ impl Tree {
     fn came(&mut self, slot: SlotId, record: &Record) {
         self.data_size += size(record);
         self.ephemeral_count += usize::from(record.is_ephemeral());
+        self.quotas.came(record);
         self.expiry.came(slot, record);
     }
 
@@ -435,6 +476,7 @@ impl Tree {
     fn went(&mut self, slot: SlotId, record: &Record) {
         self.data_size -= size(record);
         self.ephemeral_count -= usize::from(record.is_ephemeral());
+        self.quotas.went(record);
         self.expiry.went(slot, record);
     }
 

@@ -22,6 +22,7 @@ use crate::tree::change::Step;
 use crate::tree::record::Record;
 use crate::tree::tree::Tree;
 
+use super::allowance::Allowance;
 use crate::engine::message::Outcome;
 
 /// Paths that cannot be deleted.
@@ -52,13 +53,27 @@ pub struct Ledger {
     auth: AuthConfig,
     /// Whether znodes with a time to live can be made.
     extended_types: bool,
+    allowance: Allowance,
+    /// When the write was asked that is being decided, ms since 1970.
+    time: i64,
 }
 
 impl Ledger {
-    /// A ledger over a tree, fresh or restored. No znode with a time to live can be made.
+    /// A ledger over a tree, fresh or restored. No znode with a time to live can be made, and no quota is enforced.
     #[must_use]
-    pub const fn new(tree: Tree, auth: AuthConfig) -> Self {
-        Self { tree, auth, extended_types: false }
+    pub fn new(tree: Tree, auth: AuthConfig) -> Self {
+        Self { tree, auth, extended_types: false, allowance: Allowance::default(), time: 0 }
+    }
+
+    /// Goes on by the rules of another, in whose place it comes.
+    pub(super) const fn take_rules_of(&mut self, other: &Self) {
+        self.extended_types = other.extended_types;
+        self.allowance.enforce(other.allowance.is_enforced());
+    }
+
+    /// Whether writes beyond a quota are refused.
+    pub(super) const fn enforce_quotas(&mut self, is_enforced: bool) {
+        self.allowance.enforce(is_enforced);
     }
 
     /// Whether znodes with a time to live can be made.
@@ -117,9 +132,15 @@ impl Ledger {
         steps: &mut Vec<Step>,
     ) -> Outcome {
         let start = blob.len();
+        self.time = header.time;
         let result = match wish {
             Wish::One(write) => self.single(header, op, write, by, blob, steps),
-            Wish::Many(writes) => super::multi::write(self, header, writes, by, blob, steps),
+            Wish::Many(writes) => {
+                self.allowance.begin_multi(&self.tree);
+                let result = super::multi::write(self, header, writes, by, blob, steps);
+                self.allowance.end_multi();
+                result
+            }
             Wish::Refused(code) => Err(*code),
         };
         match result {
@@ -211,12 +232,14 @@ impl Ledger {
                 if node.num_children() > 0 {
                     return Err(Code::NotEmpty);
                 }
+                self.allowance.note(&self.tree, path);
                 Ok(Txn::Delete { path: path.clone() })
             }
             Write::SetData { path, data, version } => {
                 valid(path)?;
                 let node = self.node(path)?;
                 self.permit(node, acl::WRITE, who)?;
+                self.allow(path, 0, data.map_or(0, <[u8]>::len) as i64 - node.data_len() as i64)?;
                 let version = next_version(node.version(), *version)?;
                 Ok(Txn::SetData { path: path.clone(), data: *data, version })
             }
@@ -279,6 +302,7 @@ impl Ledger {
         if parent.is_ephemeral() {
             return Err(Code::NoChildrenForEphemerals);
         }
+        self.allow(&path, 1, create.data.map_or(0, <[u8]>::len) as i64)?;
         let parent_cversion = parent.cversion().wrapping_add(1);
         // The operation decides and not the flags, as in ZooKeeper: a container of any other mode is one nevertheless.
         if has_ttl || create.op == opcode::CREATE_CONTAINER {
@@ -289,6 +313,12 @@ impl Ledger {
             return Err(Code::SystemError);
         }
         Ok(Txn::Create { path, data: create.data, acl, ephemeral, parent_cversion })
+    }
+
+    /// Whether the quota over a path, if there is one and it is enforced, allows so much more.
+    #[inline]
+    fn allow(&self, path: &str, count: i64, bytes: i64) -> Result<(), Code> {
+        self.allowance.check(&self.tree, path, count, bytes, self.time)
     }
 
     /// Whether the transaction that will close the session stays below the limit with one more ephemeral of this path.

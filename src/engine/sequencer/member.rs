@@ -505,11 +505,11 @@ impl Sequencer {
             Done::Cut(appender) => self.appender = appender,
             Done::Installed { restored, appender } => {
                 let at = member.installing.take().expect("a state was to be put in force");
-                let Restored { ledger, sessions, last } = *restored;
+                let Restored { mut ledger, sessions, last } = *restored;
                 assert!(last <= at, "the state stands where it was said to");
                 member.floor = at;
+                ledger.take_rules_of(&self.ledger);
                 (self.ledger, self.sessions, self.appender) = (ledger, sessions, appender);
-                self.ledger.set_extended_types(self.reaper.lifetimes().extended_types);
                 self.proposed = at;
                 for shard in 0..self.shards {
                     let view = Box::new(self.ledger.tree().view().clone());

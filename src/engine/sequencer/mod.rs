@@ -4,6 +4,7 @@
 //! names a length, frame a batch and start its write, then take [`Sequencer::outward`] and push it to the shards. Nothing
 //! that it returns may be shown before the driver has it: a batch appears in `outward` only when it is durable.
 
+mod allowance;
 mod batch;
 mod corridor;
 mod gather;
@@ -160,6 +161,13 @@ impl Sequencer {
             wants_image: false,
             reaper: Reaper::new(Lifetimes::default(), now),
         }
+    }
+
+    /// The same engine, which refuses what quotas do not allow, or does not.
+    #[must_use]
+    pub const fn enforcing_quotas(mut self, enforces: bool) -> Self {
+        self.ledger.enforce_quotas(enforces);
+        self
     }
 
     /// Newest transaction that shards may show.

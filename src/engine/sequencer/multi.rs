@@ -37,7 +37,7 @@ pub(super) fn write(
                 members.push(member(*op));
                 txn::encode_member(blob, *op, &txn);
             }
-            // A null id: a ZooKeeper trips over it, and refuses the whole.
+            // A null id, or figures of a quota that are none: a ZooKeeper trips over it, and refuses the whole.
             Err(Code::MarshallingError) => {
                 ledger.tree_mut().rollback(mark);
                 steps.truncate(steps_before);

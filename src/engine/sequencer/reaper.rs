@@ -53,10 +53,6 @@ impl Reaper {
         Self { lifetimes, next_check: now.mono().plus(lifetimes.check_ms), round: None }
     }
 
-    pub(super) const fn lifetimes(&self) -> &Lifetimes {
-        &self.lifetimes
-    }
-
     /// Somebody else looks after it: a full interval begins when this server leads again.
     const fn rest(&mut self, now: Now) {
         self.next_check = now.mono().plus(self.lifetimes.check_ms);

@@ -146,7 +146,7 @@ impl Shard {
             }
             Outcome::Refused(code) => reply::bare(&mut conn.out, entry.xid, zxid, *code),
             Outcome::Closed | Outcome::Opened { .. } => reply::bare(&mut conn.out, entry.xid, zxid, Code::Ok),
-            Outcome::Done => reply::ok(&mut conn.out, entry.xid, zxid, |out| done(out, entry.op, steps)),
+            Outcome::Done => reply::ok(&mut conn.out, entry.xid, zxid, |out| done(out, entry.op, asked(steps).next())),
             Outcome::Multi(members) => reply::ok(&mut conn.out, entry.xid, zxid, |out| members_done(out, members, steps)),
         }
         self.replied(id, entry.op, entry.xid, arrived, now);
@@ -242,22 +242,27 @@ impl Shard {
     }
 }
 
-/// Body of the answer to a single write, from its only change.
-fn done(out: &mut Vec<u8>, op: i32, steps: &[Step]) {
-    match (op, steps) {
-        (opcode::CREATE, [Step::Link { record, .. }]) => crate::proto::jute::Writer::string(out, record.path()),
-        (opcode::CREATE2 | opcode::CREATE_CONTAINER | opcode::CREATE_TTL, [Step::Link { record, .. }]) => {
+/// The changes that a transaction asked for, one a write. What the server draws from them is nothing to answer with.
+fn asked(steps: &[Step]) -> impl Iterator<Item = &Step> {
+    steps.iter().filter(|step| step.is_asked())
+}
+
+/// Body of the answer to a single write, from its change.
+fn done(out: &mut Vec<u8>, op: i32, step: Option<&Step>) {
+    match (op, step) {
+        (opcode::CREATE, Some(Step::Link { record, .. })) => crate::proto::jute::Writer::string(out, record.path()),
+        (opcode::CREATE2 | opcode::CREATE_CONTAINER | opcode::CREATE_TTL, Some(Step::Link { record, .. })) => {
             reply::path_and_stat(out, record.path(), &record.stat());
         }
-        (opcode::SET_DATA | opcode::SET_ACL, [Step::Put { record, .. }]) => record.stat().encode(out),
-        (opcode::DELETE, [Step::Unlink { .. }]) => {}
-        (op, steps) => panic!("operation {op} with {} changes", steps.len()),
+        (opcode::SET_DATA | opcode::SET_ACL, Some(Step::Put { record, .. })) => record.stat().encode(out),
+        (opcode::DELETE, Some(Step::Unlink { .. })) => {}
+        (op, step) => panic!("operation {op} with the change {step:?}"),
     }
 }
 
 /// Body of the answer to a multi.
 fn members_done(out: &mut Vec<u8>, members: &[Member], steps: &[Step]) {
-    let mut steps = steps.iter();
+    let mut steps = asked(steps);
     for member in members {
         let (op, step) = match member {
             Member::Error(code) => {
@@ -271,8 +276,8 @@ fn members_done(out: &mut Vec<u8>, members: &[Member], steps: &[Step]) {
             Member::Set => (opcode::SET_DATA, steps.next()),
         };
         MultiHeader { op, done: false, err: 0 }.encode(out);
-        if let Some(step) = step {
-            done(out, op, std::slice::from_ref(step));
+        if step.is_some() {
+            done(out, op, step);
         }
     }
     MultiHeader::END.encode(out);

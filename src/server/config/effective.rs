@@ -92,6 +92,7 @@ fn shown(config: &ServerConfig, given: &Given, name: &str) -> Option<String> {
             "(set)".to_owned()
         }
         "skipACL" => if config.skip_acl { "yes" } else { "no" }.to_owned(),
+        "enforceQuota" => config.enforce_quota.to_string(),
         "extendedTypesEnabled" => config.lifetimes.extended_types.to_string(),
         "znode.container.checkIntervalMs" => config.lifetimes.check_ms.to_string(),
         "znode.container.maxPerMinute" => config.lifetimes.max_per_minute.to_string(),

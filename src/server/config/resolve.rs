@@ -106,6 +106,7 @@ pub fn resolve(
             .map(|i| Secret(i.text.clone())),
         digest_auth_enabled: given.bool("DigestAuthenticationProvider.enabled")?,
         skip_acl: skip_acl(given)?,
+        enforce_quota: given.bool("enforceQuota")?,
         lifetimes: lifetimes(given, id)?,
         readonlymode,
         // Whoever loads the login configuration fills it in.

@@ -57,6 +57,8 @@ pub struct ServerConfig {
     pub sasl: Sasl,
     /// No ACL is checked.
     pub skip_acl: bool,
+    /// What a hard limit of a quota does not allow is refused (`enforceQuota`).
+    pub enforce_quota: bool,
     /// How containers and znodes with a time to live are dealt with.
     pub lifetimes: Lifetimes,
     /// `readonlymode.enabled`; for a server alone it only opens the word `isro`.

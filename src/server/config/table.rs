@@ -158,7 +158,7 @@ pub const TABLE: &[Key] = &[
     later("connection_throttle_global_session_weight", CONNECTION_THROTTLE),
     later("connection_throttle_local_session_weight", CONNECTION_THROTTLE),
     later("connection_throttle_renew_session_weight", CONNECTION_THROTTLE),
-    later("enforceQuota", "quotas"),
+    works("enforceQuota", Bool, "false"),
     none("maxResponseCacheSize", CACHE),
     none("maxGetChildrenResponseCacheSize", CACHE),
     none("intBufferStartingSizeBytes", BUFFERS),

@@ -13,13 +13,11 @@ use super::znode::{Znode, digest_of};
 use crate::ground::ids::{SessionId, Zxid};
 use crate::proto::acl::{Acl, READ};
 use crate::proto::path::{self, ROOT};
+use crate::tree::quota::{self, Figures};
 use crate::tree::record::{Record, Stored};
 
 /// The znode below which nothing counts towards the digest.
 const SYSTEM: &str = "/zookeeper";
-
-/// The znode below which the quotas are.
-const QUOTA: &str = "/zookeeper/quota";
 
 /// A znode's list.
 #[derive(Clone, Debug)]
@@ -315,18 +313,16 @@ impl Model {
 fn recount(znodes: &mut [Znode]) {
     let find = |znodes: &[Znode], path: &str| znodes.binary_search_by(|znode| (*znode.path).cmp(path)).ok();
     for at in 0..znodes.len() {
-        let Some(of) = znodes[at].path.strip_prefix(QUOTA).and_then(|path| path.strip_suffix("/zookeeper_limits")) else {
-            continue;
-        };
-        let Some(stats) = find(znodes, &format!("{QUOTA}{of}/zookeeper_stats")) else { continue };
+        let Some(of) = quota::limited(&znodes[at].path) else { continue };
+        let Some(stats) = find(znodes, &quota::stats_path(of)) else { continue };
         // '0' follows '/': what lies between the two is below the path.
         let [from, to] = ["/", "0"].map(|end| znodes.partition_point(|znode| *znode.path < *format!("{of}{end}")));
-        let itself = find(znodes, if of.is_empty() { ROOT } else { of });
+        let itself = find(znodes, of);
         let all =
             znodes[from..to].iter().chain(itself.filter(|itself| !(from..to).contains(itself)).map(|itself| &znodes[itself]));
         let (count, bytes) =
-            all.fold((0, 0), |(count, bytes), znode| (count + 1, bytes + znode.data.as_ref().map_or(0, |data| data.len())));
-        znodes[stats].data = Some(format!("count={count},bytes={bytes}").into_bytes().into());
+            all.fold((0, 0), |(count, bytes), znode| (count + 1, bytes + znode.data.as_ref().map_or(0, |data| data.len() as i64)));
+        znodes[stats].data = Some(Figures::of_use(count, bytes).to_string().into_bytes().into());
     }
 }
 
