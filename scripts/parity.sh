@@ -3,7 +3,7 @@
 # two answers differ; each difference comes with its seed, its step and the fewest steps that show it.
 #   scripts/parity.sh [--seeds A..B] [--steps N] [--shards N] [--servers N] [--target HOST:PORT] [--replay FILE]
 # Default: seeds 0..1000 of 300 steps, against servers that are started here. --target takes a server of ours that runs already, which needs
-# extendedTypesEnabled and a znode.container.checkIntervalMs of a day. --servers plays through a follower of so many servers, of both kinds.
+# extendedTypesEnabled, enforceQuota and a znode.container.checkIntervalMs of a day. --servers plays through a follower of so many servers, of both kinds.
 # --replay plays the steps of a file: lines '> STEP', as they are printed.
 # Needs java; ZOOKEEPER_PEER names the script that starts ZooKeeper (default ../shared/tools/zookeeper-peer.sh beside the checkout),
 # ZOOKEEPER (HOST:PORT) one that runs already, PARITY a harness that is built already. BASE_PORT (default 24780) moves the ports.
@@ -43,14 +43,14 @@ finish() { for what in "${started[@]}"; do $what > /dev/null 2>&1 || true; done;
 trap finish EXIT
 if [ -z "${ZOOKEEPER:-}" ]; then
   peer=${ZOOKEEPER_PEER:-../shared/tools/zookeeper-peer.sh}
-  export ZK_JAVA_OPTS="-Dzookeeper.forceSync=no -Dznode.container.checkIntervalMs=86400000 ${ZK_JAVA_OPTS:-}"
+  export ZK_JAVA_OPTS="-Dzookeeper.forceSync=no -Dzookeeper.enforceQuota=true -Dznode.container.checkIntervalMs=86400000 ${ZK_JAVA_OPTS:-}"
   started+=("$peer stop parity-script")
   "$peer" start parity-script "$servers" "$base"
   ZOOKEEPER=127.0.0.1:$(follower "$base" "$servers")
 fi
 if [ "$servers" -gt 1 ] && [ -z "${RINGKEEPER_PARITY_RIGHT:-}" ]; then
   export CLUSTER_DIR=${CARGO_TARGET_DIR:-target}/parity-cluster CLUSTER_PORT=$((base - 400))
-  export SERVE_ARGS="-Dzookeeper.extendedTypesEnabled=true -Dznode.container.checkIntervalMs=86400000 -Dzookeeper.forceSync=no"
+  export SERVE_ARGS="-Dzookeeper.extendedTypesEnabled=true -Dzookeeper.enforceQuota=true -Dznode.container.checkIntervalMs=86400000 -Dzookeeper.forceSync=no"
   SERVE_ARGS+="${RINGKEEPER_PARITY_SHARDS:+ --shards $RINGKEEPER_PARITY_SHARDS}"
   scripts/cluster.sh clean > /dev/null 2>&1 || true
   started+=("scripts/cluster.sh clean")

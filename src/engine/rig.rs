@@ -14,6 +14,7 @@ mod log;
 mod model;
 mod order;
 mod pipe;
+mod quotas;
 mod random;
 mod restart;
 mod room;
@@ -56,6 +57,7 @@ struct Setup {
     auth: AuthConfig,
     flush: FlushKnobs,
     lifetimes: Lifetimes,
+    enforces_quotas: bool,
     /// Messages that a shard's queue takes.
     ring: usize,
     /// Size of a log segment, bytes.
@@ -74,6 +76,7 @@ impl Setup {
             auth: AuthConfig { super_digest, ..AuthConfig::default() },
             flush: FlushKnobs::default(),
             lifetimes: Lifetimes::default(),
+            enforces_quotas: true,
             ring: 1024,
             segment: 8 << 20,
             frame_max: crate::ground::limits::FRAME_MAX_DEFAULT,
@@ -174,7 +177,7 @@ impl Rig {
         let shards = u16::try_from(setup.shards).unwrap();
         let base = log.image_zxid();
         let sequencer = Sequencer::new(restored, ids, Appender::new(position, base), setup.flush, shards, now);
-        let sequencer = sequencer.with_lifetimes(setup.lifetimes, now);
+        let sequencer = sequencer.with_lifetimes(setup.lifetimes, now).enforcing_quotas(setup.enforces_quotas);
         let ends = (0..shards)
             .map(|id| {
                 let config = ShardConfig {

@@ -312,7 +312,9 @@ mod tests {
     #[test]
     fn what_is_used_follows_every_change() {
         let mut world = World::new();
-        for (path, data) in [("/a", "12"), ("/a/b", "345"), ("/ab", "1"), ("/zookeeper/quota/a", ""), ("/zookeeper/quota/a/b", "")] {
+        for (path, data) in
+            [("/a", "12"), ("/a/b", "345"), ("/ab", "1"), ("/zookeeper/quota/a", ""), ("/zookeeper/quota/a/b", "")]
+        {
             world.create(path, data);
         }
         world.limit("/a", "count=5,bytes=-1");

@@ -4,7 +4,7 @@ use ringkeeper::proto::opcode as op;
 
 use super::chance::Chance;
 use super::side::SEATS;
-use super::step::Field::{Bytes, Flag, Int, Long, Null, Op, Path, Seen, Text};
+use super::step::Field::{Bytes, Flag, Int, Long, Null, Op, Path, Quota, Seen, Text};
 use super::step::{ATTACH, Field, HANG_UP, Step};
 
 /// Few, so that sessions meet.
@@ -50,10 +50,43 @@ const ODD: [&str; 5] = ["/\u{e9}", "/...", "/a b", "/\u{6f22}", "/.a"];
 /// The digests of `u:p` and `v:q`.
 const DIGESTS: [&str; 2] = ["u:Jq7wMyA/w2Vd5WIDAKdu4OIIFEQ=", "v:Mfy8apI9YguGKmh+AxUmAFSwkII="];
 
+/// What has quotas: znodes below each other, and the seed's own.
+const LIMITED: [&str; 4] = ["/a", "/a", "/a/b", ""];
+/// None that a ZooKeeper cannot read but for limits, where it answers so.
+const LIMITS: [&str; 14] = [
+    "count=4,bytes=-1",
+    "count=3,bytes=20",
+    "count=-1,bytes=-1=;byteHardLimit=-1;countHardLimit=5",
+    "count=-1,bytes=-1=;byteHardLimit=12;countHardLimit=-1",
+    "count=-1,bytes=-1=;byteHardLimit=12;countHardLimit=-1",
+    "count=2,bytes=2=;byteHardLimit=20;countHardLimit=4",
+    "countHardLimit=3",
+    "count=1,bytes=1=;byteHardLimit=0;countHardLimit=0",
+    "byteHardLimit=8;;count==,x=5",
+    "byteHardLimit=-9",
+    "",
+    ",",
+    "count=",
+    "countHardLimit=3 ",
+];
+const USED: [&str; 5] = ["count=0,bytes=0", "count=7,bytes=30", "", "x=1,bytes=-3", "count=9223372036854775807,bytes=0"];
+
+/// An entry of a list of access rights.
+fn entry(perms: i32, scheme: &str, id: &str) -> Vec<Field> {
+    vec![Int(perms), Text(scheme.to_owned()), Text(id.to_owned())]
+}
+
+/// A create that lets everybody do everything.
+fn open(path: Field, data: Field, flags: i32) -> Vec<Field> {
+    [vec![path, data, Int(1)], entry(31, "world", "anyone"), vec![Int(flags)]].concat()
+}
+
 struct Draw {
     chance: Chance,
     /// A ZooKeeper's leader has no answer for a follower to a write that it refuses before it numbers it: the follower's client waits.
     is_ensemble: bool,
+    /// Whether some of what is asked for has to do with quotas.
+    quotas: bool,
 }
 
 impl Draw {
@@ -87,7 +120,6 @@ impl Draw {
     }
 
     fn acl(&mut self, usually: bool) -> Vec<Field> {
-        let entry = |perms: i32, scheme: &str, id: &str| vec![Int(perms), Text(scheme.to_owned()), Text(id.to_owned())];
         if usually && self.chance.percent(85) {
             return [vec![Int(1)], entry(31, "world", "anyone")].concat();
         }
@@ -214,7 +246,53 @@ impl Draw {
         vec![Int(0), Text(scheme.to_owned()), Bytes(id.as_bytes().to_vec())]
     }
 
+    /// A znode by which a quota is set or its use told, and data for it. None is ephemeral: which one is charged would hang on the order in
+    /// which ephemerals go with their session.
+    fn quota(&mut self) -> (Field, Field) {
+        let of = self.chance.of(&LIMITED);
+        let (name, data) =
+            if self.chance.percent(60) { ("limits", self.chance.of(&LIMITS)) } else { ("stats", self.chance.of(&USED)) };
+        (Quota(format!("{of}/zookeeper_{name}")), Bytes(data.as_bytes().to_vec()))
+    }
+
+    /// The first steps, so that there are some.
+    fn quotas_set(&mut self) -> Vec<Step> {
+        let mut made = ["", "/a", "/a/b"].map(|path| (path.to_owned(), Null)).to_vec();
+        for of in ["", "/a"] {
+            made.push((format!("{of}/zookeeper_limits"), Bytes(self.chance.of(&LIMITS).as_bytes().to_vec())));
+            made.push((format!("{of}/zookeeper_stats"), Bytes(b"count=0,bytes=0".to_vec())));
+        }
+        let step = |(path, data)| Step { session: 0, op: op::CREATE, fields: open(Quota(path), data, 0) };
+        made.into_iter().map(step).collect()
+    }
+
+    fn about_quotas(&mut self) -> (i32, Vec<Field>) {
+        let (path, data) = self.quota();
+        match self.chance.below(100) {
+            0..25 => (self.chance.of(&[op::CREATE, op::CREATE2]), open(path, data, 0)),
+            25..42 => (op::SET_DATA, vec![path, data, Int(-1)]),
+            42..48 => (op::DELETE, vec![path, Int(-1)]),
+            48..60 => {
+                // Members are not measured by what those before them change.
+                let mut fields = [vec![Op(op::SET_DATA), Flag(false), Int(-1), path, data, Int(-1)], self.members()].concat();
+                if self.chance.percent(50) {
+                    fields.drain(..6);
+                }
+                (op::MULTI, fields)
+            }
+            60..65 => (op::EXISTS, vec![path, Flag(true)]),
+            65..70 => (op::GET_ALL_CHILDREN_NUMBER, vec![Quota(self.chance.of(&LIMITED).to_owned())]),
+            _ => {
+                let of = self.chance.of(&LIMITED);
+                (op::GET_DATA, vec![Quota(format!("{of}/zookeeper_stats")), Flag(self.chance.percent(20))])
+            }
+        }
+    }
+
     fn step(&mut self) -> (i32, Vec<Field>) {
+        if self.quotas && self.chance.percent(25) {
+            return self.about_quotas();
+        }
         let watch = Flag(self.chance.percent(50));
         match self.chance.below(1000) {
             0..190 => {
@@ -262,13 +340,14 @@ impl Draw {
 
 /// The steps of a seed; through followers where `is_ensemble`.
 pub fn draw(seed: u64, steps: usize, is_ensemble: bool) -> Vec<Step> {
-    let mut draw = Draw { chance: Chance(seed.wrapping_mul(0x1000_0000_01b3)), is_ensemble };
+    let mut draw = Draw { chance: Chance(seed.wrapping_mul(0x1000_0000_01b3)), is_ensemble, quotas: seed % 8 == 4 };
+    let before = if draw.quotas { draw.quotas_set() } else { Vec::new() };
     let step = |_| {
         let session = draw.chance.below(SEATS as u64) as usize;
         let (op, fields) = draw.step();
         Step { session, op, fields }
     };
-    (0..steps).map(step).collect()
+    before.into_iter().chain((0..steps).map(step)).collect()
 }
 
 #[test]

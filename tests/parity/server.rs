@@ -22,6 +22,7 @@ impl Server {
             .arg(directory.path().join("data"))
             .args([
                 "-Dzookeeper.extendedTypesEnabled=true",
+                "-Dzookeeper.enforceQuota=true",
                 "-Dznode.container.checkIntervalMs=86400000",
                 "-Dzookeeper.forceSync=no",
             ])

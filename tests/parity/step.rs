@@ -2,6 +2,7 @@
 
 use ringkeeper::proto::jute::Writer;
 use ringkeeper::proto::opcode as op;
+use ringkeeper::tree::quota::QUOTA;
 
 /// Not an operation: the connection is dropped, the session is not.
 pub const HANG_UP: i32 = 9001;
@@ -50,6 +51,8 @@ pub enum Field {
     Flag(bool),
     /// Below the znode that the seed has for itself, which is `/`.
     Path(String),
+    /// Where the quotas of what is there are: below `/zookeeper/quota` and the seed's znode.
+    Quota(String),
     Text(String),
     Bytes(Vec<u8>),
     /// A null string or buffer.
@@ -114,6 +117,7 @@ impl Field {
             Self::Long(n) => format!("{n}L"),
             Self::Flag(flag) => flag.to_string(),
             Self::Path(path) => quote(path),
+            Self::Quota(path) => format!("~{}", quote(path)),
             Self::Text(text) => word(text),
             Self::Bytes(bytes) => hex(bytes),
             Self::Null => "null".to_owned(),
@@ -128,6 +132,7 @@ impl Field {
             b"false" => Self::Flag(false),
             b"null" => Self::Null,
             [b'/', ..] => Self::Path(unquote(text)?),
+            [b'~', ..] => Self::Quota(unquote(&text[1..])?),
             [b'"', .., b'"'] => Self::Text(unquote(&text[1..text.len() - 1])?),
             [b'@', ..] => Self::Seen(text[1..].parse().ok()?),
             [b':', ..] => Self::Op(op_named(&text[1..])?),
@@ -148,6 +153,7 @@ impl Field {
             Self::Flag(flag) => out.bool(*flag),
             Self::Path(path) if path == "/" => out.string(root),
             Self::Path(path) => out.string(&format!("{root}{path}")),
+            Self::Quota(path) => out.string(&format!("{QUOTA}{root}{path}")),
             Self::Text(text) => out.string(text),
             Self::Bytes(bytes) => out.buffer(Some(bytes)),
             Self::Null => out.int(-1),

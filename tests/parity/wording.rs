@@ -8,6 +8,7 @@ use ringkeeper::proto::multi::MultiHeader;
 use ringkeeper::proto::opcode as op;
 use ringkeeper::proto::reply::ReplyHeader;
 use ringkeeper::proto::stat::Stat;
+use ringkeeper::tree::quota::QUOTA;
 
 use super::step::{hex, name, word};
 
@@ -32,10 +33,12 @@ impl Wording {
     }
 
     fn path(&self, path: &str) -> String {
-        match path.strip_prefix(&self.root) {
-            Some("") => word("/"),
-            Some(rest) => word(rest),
-            None => word(path),
+        let quota = path.strip_prefix(QUOTA).and_then(|path| path.strip_prefix(&self.root));
+        match (path.strip_prefix(&self.root), quota) {
+            (Some(""), _) => word("/"),
+            (Some(rest), _) => word(rest),
+            (None, Some(rest)) => format!("~{}", word(rest)),
+            (None, None) => word(path),
         }
     }
 

@@ -9,10 +9,11 @@ use super::{C, Rig, Setup};
 use crate::engine::sequencer::{Ahead, Done, Room};
 use crate::ground::ids::{ServerId, SessionId, Zxid};
 use crate::proto::opcode::{
-    CHECK, CLOSE_SESSION, CREATE, CREATE_CONTAINER, CREATE2, DELETE, DELETE_CONTAINER, EXISTS, MULTI, SET_DATA, SYNC,
+    CHECK, CLOSE_SESSION, CREATE, CREATE_CONTAINER, CREATE2, DELETE, DELETE_CONTAINER, EXISTS, GET_DATA, MULTI, SET_DATA, SYNC,
 };
 use crate::proto::packet::Packet;
 use crate::storage::appender::{Appender, Position};
+use crate::tree::quota;
 use crate::zab::{Found, In, Link, Members, Out, Role, Times, Write};
 
 const TIMES: Times =
@@ -281,6 +282,26 @@ fn only_the_leader_takes_away_what_goes_by_itself() {
             let c = all.connect(at);
             assert_eq!(all.call(at, c, EXISTS, &ask::path_watch(&format!("/c{at}"), false)).err, -101);
         }
+    });
+}
+
+#[test]
+fn quotas_are_kept_by_everybody_and_enforced_by_the_leader() {
+    on_each(|all| {
+        let clients: Vec<C> = (0..3).map(|at| all.connect(at)).collect();
+        let (limits, stats) = (quota::limits_path("/q"), quota::stats_path("/q"));
+        for (path, data) in [("/q", ""), ("/zookeeper/quota/q", ""), (&limits, "countHardLimit=3"), (&stats, "")] {
+            all.call(0, clients[0], CREATE, &ask::create(path, data, 0)).path();
+        }
+        for (at, path, err) in [(0, "/q/a", 0), (1, "/q/b", 0), (2, "/q/c", -125), (0, "/q/d", -125)] {
+            assert_eq!(all.call(at, clients[at], CREATE, &ask::create(path, "x", 0)).err, err, "{path} at {at}");
+        }
+        for (at, &c) in clients.iter().enumerate() {
+            all.call(at, c, SYNC, &ask::path("/")).path();
+            let (data, stat) = all.call(at, c, GET_DATA, &ask::path_watch(&stats, false)).data();
+            assert_eq!((data.as_deref(), stat.version), (Some(&b"count=3,bytes=2"[..]), 0), "at {at}");
+        }
+        all.agree();
     });
 }
 

@@ -121,10 +121,7 @@ impl Allowance {
 fn excess(standing: &Standing, count: i64, bytes: i64, tell: impl Fn(&Excess)) -> Result<bool, quota::NoFigures> {
     let Some(limits) = &standing.limits else { return Ok(false) };
     let limits = Figures::read(limits.data())?;
-    let kinds = [
-        ("znodes", count, Figures::COUNT, Figures::COUNT_HARD),
-        ("bytes", bytes, Figures::BYTES, Figures::BYTES_HARD),
-    ];
+    let kinds = [("znodes", count, Figures::COUNT, Figures::COUNT_HARD), ("bytes", bytes, Figures::BYTES, Figures::BYTES_HARD)];
     let kinds = kinds.map(|(what, more, soft, hard)| {
         let (soft_limit, hard_limit) = (limits.get(soft), limits.get(hard));
         let is_hard = hard_limit > -1;

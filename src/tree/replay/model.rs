@@ -320,8 +320,8 @@ fn recount(znodes: &mut [Znode]) {
         let itself = find(znodes, of);
         let all =
             znodes[from..to].iter().chain(itself.filter(|itself| !(from..to).contains(itself)).map(|itself| &znodes[itself]));
-        let (count, bytes) =
-            all.fold((0, 0), |(count, bytes), znode| (count + 1, bytes + znode.data.as_ref().map_or(0, |data| data.len() as i64)));
+        let (count, bytes) = all
+            .fold((0, 0), |(count, bytes), znode| (count + 1, bytes + znode.data.as_ref().map_or(0, |data| data.len() as i64)));
         znodes[stats].data = Some(Figures::of_use(count, bytes).to_string().into_bytes().into());
     }
 }
