@@ -53,6 +53,46 @@ fn one_order_has_its_answer_and_its_exit_code() {
 }
 
 #[test]
+fn quotas_are_set_shown_and_taken_away() {
+    let directory = directory();
+    let server = server(directory.path());
+    let ask = |words: &[&str]| -> (i32, String) {
+        let Ran { code, out, err } = run(command(server.address, &[&["cli"], words].concat()));
+        (code.unwrap_or_else(|| panic!("{err}")), out)
+    };
+    let fine = |words: &[&str], out: &str| assert_eq!(ask(words), (0, out.to_owned()), "{words:?}");
+    fine(&["create", "/q", "12"], "Created /q\n");
+    fine(&["create", "/q/a", "345"], "Created /q/a\n");
+    assert_eq!(ask(&["listquota", "/q"]).0, 1);
+    fine(&["setquota", "-n", "5", "/q"], "");
+    fine(
+        &["listquota", "/q"],
+        "Output quota for /q count=5,bytes=-1=;byteHardLimit=-1;countHardLimit=-1\nOutput stat for /q count=2,bytes=5\n",
+    );
+    fine(&["setquota", "-B", "4", "/q"], "[Warning]: the bytes quota is less than the existing bytes: 5\n");
+    let listed = json(server.address, &["listquota", "/q"]);
+    assert_eq!((&listed["limits"]["count"], &listed["limits"]["byteHardLimit"]), (&5.into(), &4.into()));
+    assert_eq!(listed["used"]["bytes"], 5);
+    for (words, name) in [
+        (["setquota", "-n", "1", "/q/a"], "NESTED"),
+        (["setquota", "-n", "1", "/"], "NOWHERE"),
+        (["setquota", "-n", "1", "/zookeeper/quota"], "NOWHERE"),
+        (["setquota", "-n", "1", "/none"], "NONODE"),
+    ] {
+        assert_eq!((ask(&words).0, &json(server.address, &words)["error"]), (1, &name.into()), "{words:?}");
+    }
+    fine(&["delquota", "-n", "/q"], "");
+    assert_eq!(json(server.address, &["listquota", "/q"])["limits"]["count"], -1);
+    fine(&["delquota", "/q"], "");
+    fine(&["ls", "/zookeeper/quota"], "[]\n");
+    fine(&["create", "/q/a/b"], "Created /q/a/b\n");
+    fine(&["setquota", "-N", "9", "/q/a/b"], "");
+    assert_eq!(ask(&["setquota", "-n", "1", "/q"]).0, 1, "what is below has one");
+    fine(&["get", "/zookeeper/quota/q/a/b/zookeeper_stats"], "count=1,bytes=0\n");
+    assert_eq!((ask(&["delquota", "/q"]).0, ask(&["delquota", "/q/a/b"]).0), (1, 0));
+}
+
+#[test]
 fn programs_read_json() {
     let directory = directory();
     let server = server(directory.path());

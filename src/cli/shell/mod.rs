@@ -3,6 +3,7 @@
 mod order;
 mod perform;
 mod prompt;
+mod quota;
 mod shown;
 mod words;
 
@@ -182,6 +183,7 @@ impl Shell {
     fn refuse(&self, not_done: &NotDone) -> u8 {
         let (code, name) = match not_done {
             NotDone::Path(_) => (USAGE, "BADPATH"),
+            NotDone::Quota(_, error) => (REFUSED, error.name()),
             NotDone::Client(_, error) => match error.refusal() {
                 Some(refusal) => (REFUSED, refusal.name()),
                 None => (UNREACHABLE, "CONNECTIONLOSS"),

@@ -1,6 +1,6 @@
 //! Order: what a line of the shell asks for, by the names and flags of ZooKeeper's `zkCli.sh`.
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::words::words;
 use crate::client::target::Target;
@@ -149,6 +149,23 @@ pub enum Order {
     /// Print the session's identities.
     #[command(name = "whoami")]
     WhoAmI,
+    /// Print a path's quota, and what is used of it.
+    #[command(name = "listquota")]
+    ListQuota { path: String },
+    /// Limit what is at and below a path.
+    #[command(name = "setquota")]
+    SetQuota {
+        #[command(flatten)]
+        limits: Limits,
+        path: String,
+    },
+    /// Take a quota away, or the named limits of it.
+    #[command(name = "delquota")]
+    DelQuota {
+        #[command(flatten)]
+        kinds: Kinds,
+        path: String,
+    },
     /// Print this program's version.
     Version,
     /// End the session.
@@ -159,6 +176,42 @@ pub enum Order {
     History,
     /// Leave.
     Quit,
+}
+
+/// Limits of a quota. Hard ones are kept by servers with `enforceQuota=true`.
+#[derive(Args, Clone, PartialEq, Eq, Debug, Default)]
+#[group(required = true, multiple = true)]
+pub struct Limits {
+    /// Znodes, with a warning in the server's log.
+    #[arg(short = 'n', value_name = "ZNODES", value_parser = clap::value_parser!(i32).range(1..))]
+    pub count: Option<i32>,
+    /// Bytes of data, with a warning in the server's log.
+    #[arg(short = 'b', value_name = "BYTES", value_parser = clap::value_parser!(i64).range(0..))]
+    pub bytes: Option<i64>,
+    /// Znodes; more are refused.
+    #[arg(short = 'N', value_name = "ZNODES", value_parser = clap::value_parser!(i32).range(1..))]
+    pub count_hard: Option<i32>,
+    /// Bytes of data; more are refused.
+    #[arg(short = 'B', value_name = "BYTES", value_parser = clap::value_parser!(i64).range(0..))]
+    pub bytes_hard: Option<i64>,
+}
+
+/// Kinds of limits.
+#[derive(Args, Clone, PartialEq, Eq, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of zkCli's")]
+pub struct Kinds {
+    /// Znodes, soft.
+    #[arg(short = 'n')]
+    pub count: bool,
+    /// Bytes, soft.
+    #[arg(short = 'b')]
+    pub bytes: bool,
+    /// Znodes, hard.
+    #[arg(short = 'N')]
+    pub count_hard: bool,
+    /// Bytes, hard.
+    #[arg(short = 'B')]
+    pub bytes_hard: bool,
 }
 
 /// How a watch that stays looks.
@@ -243,7 +296,23 @@ mod tests {
         let Ok(Order::Create { acl: Some(acl), .. }) = order("create /a '' world:anyone:r,digest:u:h=:cdrwa") else { panic!() };
         assert_eq!(acl.0, [Acl::new(1, "world", "anyone"), Acl::new(31, "digest", "u:h=")]);
         assert!(matches!(order("addWatch -m persistent /a"), Ok(Order::AddWatch { mode: Mode::Persistent, .. })));
-        for bad in ["frob /a", "get", "create -e -c /a", "setAcl /a world:anyone:x", "get 'x"] {
+        assert!(matches!(
+            order("setquota -n 5 -B 0 /a"),
+            Ok(Order::SetQuota { limits: Limits { count: Some(5), bytes_hard: Some(0), .. }, .. })
+        ));
+        assert!(matches!(order("delquota -N /a"), Ok(Order::DelQuota { kinds: Kinds { count_hard: true, .. }, .. })));
+        assert!(matches!(order("delquota /a"), Ok(Order::DelQuota { kinds, .. }) if kinds == Kinds::default()));
+        for bad in [
+            "setquota /a",
+            "setquota -n 0 /a",
+            "setquota -b -1 /a",
+            "listquota",
+            "frob /a",
+            "get",
+            "create -e -c /a",
+            "setAcl /a world:anyone:x",
+            "get 'x",
+        ] {
             assert!(order(bad).is_err(), "{bad}");
         }
         assert!(read("  # nothing").is_none() && read("").is_none());

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::order::{Mode, Order};
+use super::quota::{self, QuotaError};
 use super::shown::{Shown, acl_json, acl_text, data_json};
 use crate::client::answer::Body;
 use crate::client::ask::{Ask, CreateMode};
@@ -21,6 +22,9 @@ pub enum NotDone {
     /// The server refused it, or does not answer. With the path it is about.
     #[error("{0}: {1}")]
     Client(String, ClientError),
+    /// What it asks of a quota cannot be. With the path it is about.
+    #[error("{0}: {1}")]
+    Quota(String, QuotaError),
 }
 
 /// Does an order that is about the tree or the session.
@@ -38,6 +42,9 @@ pub fn perform(keeper: &mut Lasting, order: &Order) -> Result<Shown, NotDone> {
         | Order::GetAllChildrenNumber { path }
         | Order::GetEphemerals { path }
         | Order::Sync { path }
+        | Order::ListQuota { path }
+        | Order::SetQuota { path, .. }
+        | Order::DelQuota { path, .. }
         | Order::AddWatch { path, .. }
         | Order::RemoveWatches { path, .. } => path.as_str(),
         _ => path::ROOT,
@@ -48,7 +55,16 @@ pub fn perform(keeper: &mut Lasting, order: &Order) -> Result<Shown, NotDone> {
         return Err(NotDone::Path(path.to_owned()));
     }
     let full = keeper.target().full(path);
-    ask(keeper, order, path, &full).map_err(|error| NotDone::Client(path.to_owned(), error))
+    let done = match order {
+        Order::ListQuota { .. } => quota::list(keeper, path, &full),
+        Order::SetQuota { limits, .. } => quota::set(keeper, &full, limits),
+        Order::DelQuota { kinds, .. } => quota::delete(keeper, &full, kinds),
+        _ => ask(keeper, order, path, &full).map_err(QuotaError::Client),
+    };
+    done.map_err(|error| match error {
+        QuotaError::Client(error) => NotDone::Client(path.to_owned(), error),
+        error => NotDone::Quota(path.to_owned(), error),
+    })
 }
 
 fn ask(keeper: &mut Lasting, order: &Order, seen: &str, path: &str) -> Result<Shown, ClientError> {
@@ -162,6 +178,9 @@ fn ask(keeper: &mut Lasting, order: &Order, seen: &str, path: &str) -> Result<Sh
             other => return Err(shape(&other)),
         },
         Order::Version => version(),
+        Order::ListQuota { .. } | Order::SetQuota { .. } | Order::DelQuota { .. } => {
+            unreachable!("quotas have a file of their own")
+        }
         Order::Close | Order::Connect { .. } | Order::History | Order::Quit => Shown::default(),
     })
 }
@@ -174,6 +193,14 @@ pub fn version() -> Shown {
 
 fn shape(_: &Body) -> ClientError {
     ClientError::Shape(0)
+}
+
+/// What a getData was answered with.
+pub(super) fn data_of(body: Body) -> Result<Option<Vec<u8>>, ClientError> {
+    match body {
+        Body::Data(data, _) => Ok(data),
+        other => Err(shape(&other)),
+    }
 }
 
 fn stat_of(body: Body) -> Result<Stat, ClientError> {
@@ -192,7 +219,7 @@ fn changed(stat: Stat, for_people: bool) -> Shown {
     shown
 }
 
-fn children(keeper: &mut Lasting, path: &str, watch: bool) -> Result<(Vec<String>, Stat), ClientError> {
+pub(super) fn children(keeper: &mut Lasting, path: &str, watch: bool) -> Result<(Vec<String>, Stat), ClientError> {
     match keeper.call(&Ask::GetChildren2 { path, watch })? {
         Body::Children(mut names, stat) => {
             names.sort_unstable();
