@@ -78,7 +78,7 @@ fn without_a_file_it_keeps_to_this_machine() {
     assert_eq!((c.spin_micros, c.log_warn_bytes, c.io_memory_bytes), (0, 8 << 30, 1 << 20));
     assert!(c.four_letter_words.allows("srvr") && !c.four_letter_words.allows("ruok") && !c.four_letter_words.allows("isro"));
     assert!(c.data_dir_autocreate && c.digest_auth_enabled && c.tree_digest_enabled);
-    assert!(!c.skip_acl && !c.readonlymode && !c.tcp_keepalive && !c.client_dual_stack);
+    assert!(!c.skip_acl && !c.enforce_quota && !c.readonlymode && !c.tcp_keepalive && !c.client_dual_stack);
     assert_eq!((c.my_id.0, c.session_server_id, c.conf_server_id, c.fsync_warning_ms), (1, 1, 0, 1000));
     assert!(c.super_digest.is_none() && loaded.notices.is_empty());
 }
@@ -111,6 +111,7 @@ fn every_working_key_has_its_effect() {
         ("DigestAuthenticationProvider.superDigest", "super:abc"),
         ("DigestAuthenticationProvider.enabled", "false"),
         ("skipACL", "yes"),
+        ("enforceQuota", "True"),
         ("extendedTypesEnabled", "true"),
         ("4lw.commands.whitelist", "ruok, mntr"),
         ("flush.method", "fdatasync"),
