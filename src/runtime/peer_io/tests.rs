@@ -218,7 +218,8 @@ fn notifications_go_both_ways_whoever_begins() {
         until(&mut [&mut one, &mut two], "the last one", |sides| {
             sides[1].notification().filter(|(_, notification)| notification.round == 49)
         });
-        assert!(two.events.is_empty());
+        let is_met = |event: &PeerEvent| matches!(event, PeerEvent::In(In::Met { from: ServerId(1) }));
+        assert!(two.events.len() == 1 && is_met(&two.events[0]), "one connection, and nothing else: {:?}", two.events);
     }
 }
 
