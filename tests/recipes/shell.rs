@@ -11,14 +11,17 @@ fn json(address: SocketAddr, words: &[&str]) -> Value {
     serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran:#?}"))
 }
 
+/// The exit code, and what was printed.
+fn ask(address: SocketAddr, words: &[&str]) -> (i32, String) {
+    let Ran { code, out, err } = run(command(address, &[&["cli"], words].concat()));
+    (code.unwrap_or_else(|| panic!("{err}")), out)
+}
+
 #[test]
 fn one_order_has_its_answer_and_its_exit_code() {
     let directory = directory();
     let server = server(directory.path());
-    let ask = |words: &[&str]| -> (i32, String) {
-        let Ran { code, out, err } = run(command(server.address, &[&["cli"], words].concat()));
-        (code.unwrap_or_else(|| panic!("{err}")), out)
-    };
+    let ask = |words: &[&str]| ask(server.address, words);
     let fine = |words: &[&str], out: &str| assert_eq!(ask(words), (0, out.to_owned()), "{words:?}");
     fine(&["create", "/a", "x y"], "Created /a\n");
     fine(&["create", "-s", "/a/s-", "1"], "Created /a/s-0000000000\n");
@@ -56,10 +59,7 @@ fn one_order_has_its_answer_and_its_exit_code() {
 fn quotas_are_set_shown_and_taken_away() {
     let directory = directory();
     let server = server(directory.path());
-    let ask = |words: &[&str]| -> (i32, String) {
-        let Ran { code, out, err } = run(command(server.address, &[&["cli"], words].concat()));
-        (code.unwrap_or_else(|| panic!("{err}")), out)
-    };
+    let ask = |words: &[&str]| ask(server.address, words);
     let fine = |words: &[&str], out: &str| assert_eq!(ask(words), (0, out.to_owned()), "{words:?}");
     fine(&["create", "/q", "12"], "Created /q\n");
     fine(&["create", "/q/a", "345"], "Created /q/a\n");
