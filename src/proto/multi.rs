@@ -66,9 +66,6 @@ pub fn decode_writes<'a>(r: &mut Reader<'a>) -> Result<Vec<(i32, Write<'a>)>, Un
             if create.path.is_none() {
                 return Err(Malformed::Null.into());
             }
-            if create.acl.is_none() && op != opcode::CREATE_TTL {
-                return Err(Unreadable::NullAcl);
-            }
             match (op, create.flags) {
                 // One that is no mode is the member's own mistake.
                 (opcode::CREATE_TTL, ..0 | 5..) => {}
@@ -76,6 +73,9 @@ pub fn decode_writes<'a>(r: &mut Reader<'a>) -> Result<Vec<(i32, Write<'a>)>, Un
                 (opcode::CREATE_TTL, 0..=3) => op = opcode::CREATE,
                 (_, 0..=3) => {}
                 _ => return Err(Malformed::Value.into()),
+            }
+            if create.acl.is_none() && header.op != opcode::CREATE_TTL {
+                return Err(Unreadable::NullAcl);
             }
             if op != opcode::CREATE_TTL {
                 create.ttl_ms = -1;
@@ -184,14 +184,22 @@ mod tests {
 
     #[test]
     fn a_null_list_of_acl_is_told_from_what_is_malformed() {
-        let mut out = Vec::new();
-        MultiHeader { op: opcode::CREATE, done: false, err: -1 }.encode(&mut out);
-        out.string("/a");
-        out.buffer(None);
-        out.int(-1);
-        out.int(0);
-        MultiHeader::END.encode(&mut out);
-        assert_eq!(decode_writes(&mut Reader::new(&out)), Err(Unreadable::NullAcl));
+        let malformed = Some(Unreadable::Record(Malformed::Value));
+        let cases =
+            [(opcode::CREATE, 0, Some(Unreadable::NullAcl)), (opcode::CREATE, -1, malformed), (opcode::CREATE_TTL, 0, None)];
+        for (op, flags, wrong) in cases {
+            let mut out = Vec::new();
+            MultiHeader { op, done: false, err: -1 }.encode(&mut out);
+            out.string("/a");
+            out.buffer(None);
+            out.int(-1);
+            out.int(flags);
+            if op == opcode::CREATE_TTL {
+                out.long(1);
+            }
+            MultiHeader::END.encode(&mut out);
+            assert_eq!(decode_writes(&mut Reader::new(&out)).err(), wrong, "{op} {flags}");
+        }
     }
 
     /// A member by its type, with a record for it.
