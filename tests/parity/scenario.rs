@@ -155,7 +155,8 @@ impl Draw {
     fn create(&mut self, op: i32) -> Vec<Field> {
         let flags = match op {
             op::CREATE_TTL => self.chance.of(&[5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 7, -1]),
-            op::CREATE_CONTAINER => self.chance.of(&[4, 4, 4, 4, 4, 4, 0, 1, 2, 3, 5, -1]),
+            // None of an ephemeral: see [`super::known`].
+            op::CREATE_CONTAINER => self.chance.of(&[4, 4, 4, 4, 4, 4, 0, 2, 5, -1]),
             _ => self.chance.of(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 5, 6, 7, -1]),
         };
         let sequential = matches!(flags, 2 | 3 | 6);
