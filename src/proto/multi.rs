@@ -66,6 +66,10 @@ pub fn decode_writes<'a>(r: &mut Reader<'a>) -> Result<Vec<(i32, Write<'a>)>, Un
             if create.path.is_none() {
                 return Err(Malformed::Null.into());
             }
+            let is_mode = (0..=6).contains(&create.flags);
+            if is_mode && create.acl.is_none() && op != opcode::CREATE_TTL {
+                return Err(Unreadable::NullAcl);
+            }
             match (op, create.flags) {
                 // One that is no mode is the member's own mistake.
                 (opcode::CREATE_TTL, ..0 | 5..) => {}
@@ -73,9 +77,6 @@ pub fn decode_writes<'a>(r: &mut Reader<'a>) -> Result<Vec<(i32, Write<'a>)>, Un
                 (opcode::CREATE_TTL, 0..=3) => op = opcode::CREATE,
                 (_, 0..=3) => {}
                 _ => return Err(Malformed::Value.into()),
-            }
-            if create.acl.is_none() && header.op != opcode::CREATE_TTL {
-                return Err(Unreadable::NullAcl);
             }
             if op != opcode::CREATE_TTL {
                 create.ttl_ms = -1;
@@ -185,8 +186,12 @@ mod tests {
     #[test]
     fn a_null_list_of_acl_is_told_from_what_is_malformed() {
         let malformed = Some(Unreadable::Record(Malformed::Value));
-        let cases =
-            [(opcode::CREATE, 0, Some(Unreadable::NullAcl)), (opcode::CREATE, -1, malformed), (opcode::CREATE_TTL, 0, None)];
+        let cases = [
+            (opcode::CREATE, 0, Some(Unreadable::NullAcl)),
+            (opcode::CREATE, 6, Some(Unreadable::NullAcl)),
+            (opcode::CREATE, -1, malformed),
+            (opcode::CREATE_TTL, 0, None),
+        ];
         for (op, flags, wrong) in cases {
             let mut out = Vec::new();
             MultiHeader { op, done: false, err: -1 }.encode(&mut out);
