@@ -84,7 +84,7 @@ impl Line {
     /// Opens a session for each of the first `count` connections of a shard; it is named in the entry of the batch.
     pub fn open(&mut self, from: ShardId, count: u32) -> Arc<Batch> {
         let open = |n| Item { conn: conn(n), ask: Ask::Open { timeout_ms: 30_000 } };
-        let train = Train { arena: Vec::new(), items: (0..count).map(open).collect() };
+        let train = Train { arena: Vec::new(), since_us: 0, items: (0..count).map(open).collect() };
         self.take(from, &mut Inward::Train(Box::new(train)));
         self.flush()
     }
@@ -100,7 +100,7 @@ impl Line {
         if self.frame.len() < len {
             self.frame.resize(len, 0);
         }
-        let placement = self.sequencer.frame(&mut self.frame[..len]);
+        let placement = self.sequencer.frame(&mut self.frame[..len], NOW);
         self.sequencer.flushed(placement.sequence, NOW);
         let batch = self.sequencer.outward().find_map(|(_, message)| match message {
             Outward::Batch(batch) => Some(batch),

@@ -11,4 +11,5 @@ pub mod recover;
 pub mod serve;
 pub mod shell;
 pub mod sim;
+pub mod top;
 mod utc;

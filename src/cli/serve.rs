@@ -133,7 +133,7 @@ impl Serve {
                     Err(e) => failed(&format!("standard output: {e}")),
                 }
             }
-            Ok(loaded) => boot::serve(loaded.config, loaded.notices),
+            Ok(loaded) => boot::serve(loaded, self.request()),
             Err(e) => failed(&e.to_string()),
         }
     }

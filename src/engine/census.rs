@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 
+use super::stages::Stages;
 use crate::ground::ids::{SessionId, Zxid};
 use crate::ground::time::Millis;
 use crate::zab::{Learner, Role};
@@ -221,6 +222,8 @@ pub struct ShardCensus {
     pub data_watches: Vec<(String, Vec<SessionId>)>,
     /// Data and child watches.
     pub watches_total: u64,
+    /// Where the time of writes goes, for `mntr`.
+    pub stages: Option<Box<Stages>>,
     /// Digests of the tree at some of the last transactions, for `hash`. All shards have the same, as far as they are.
     pub digests: Vec<(Zxid, u64)>,
 }
@@ -256,6 +259,8 @@ pub struct LedgerCensus {
     pub transactions: u64,
     /// Last transaction that is durable in the log.
     pub logged: Zxid,
+    /// Where the time of writes goes, for `mntr`.
+    pub stages: Option<Box<Stages>>,
     /// What the archivist has told.
     pub archive: ArchiveCensus,
     /// The server's part in its ensemble; none for a server alone.

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::census::{Census, ShardCensus, Word};
+use super::stages::Times;
 use crate::auth::Identities;
 use crate::ground::ids::{ConnId, SessionId, Ticket, Zxid};
 use crate::proto::code::Code;
@@ -28,6 +29,8 @@ pub enum Inward {
 pub struct Train {
     /// Bodies, one after the other.
     pub arena: Vec<u8>,
+    /// When the first of them came, monotonic us.
+    pub since_us: u64,
     /// What is asked, in order.
     pub items: Vec<Item>,
 }
@@ -153,6 +156,8 @@ pub struct Batch {
     pub steps: Vec<Step>,
     /// Bytes in the log, which stand for what a queue of batches holds in memory.
     pub bytes: usize,
+    /// Its moments so far.
+    pub times: Times,
 }
 
 impl Batch {
@@ -163,7 +168,7 @@ impl Batch {
         if count == 0 || count == self.entries.len() {
             return None;
         }
-        let mut rest = Self { first: self.entries[count].zxid, last: self.last, ..Self::default() };
+        let mut rest = Self { first: self.entries[count].zxid, last: self.last, times: self.times, ..Self::default() };
         rest.entries = self.entries.split_off(count);
         let steps = self.entries[count - 1].steps_end;
         rest.steps = self.steps.split_off(steps as usize);

@@ -26,3 +26,4 @@ pub mod message;
 mod rig;
 pub mod sequencer;
 pub mod shard;
+pub mod stages;

@@ -121,6 +121,10 @@ impl Words for Spoken {
     fn answer(&self, word: Word, census: Option<&Census>) -> String {
         census.map_or_else(|| word.name().to_owned(), |census| format!("{} {}", word.name(), census.ledger.zxid))
     }
+
+    fn metrics(&self, census: &Census) -> String {
+        format!("transactions {}\n", census.ledger.transactions)
+    }
 }
 
 /// Hears of every change, so that every test of the rig is one of the auditor too.
@@ -304,7 +308,7 @@ impl Rig {
                 self.sequencer.roll(self.log.next_segment(&self.setup));
             }
             let mut bytes = vec![0xee; len];
-            let placement = self.sequencer.frame(&mut bytes);
+            let placement = self.sequencer.frame(&mut bytes, self.now);
             self.writes.push((placement, bytes));
             progress = true;
         }

@@ -1,5 +1,6 @@
 //! Members: the configuration of an ensemble in text, as servers exchange it and as `/zookeeper/config` shows it.
 
+use core::net::Ipv6Addr;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -145,10 +146,18 @@ impl Configuration {
     }
 }
 
-/// The text that servers exchange. No line feed at its end.
+/// The text that servers exchange, and `/zookeeper/config` shows. No line feed at its end. The lines stand as in ZooKeeper, whose map has
+/// so many places and puts a number at that of its last bits: ascending as long as no number is above 15.
 impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (id, server) in &self.servers {
+        const PLACES: usize = 16;
+        let mut places = PLACES;
+        while self.servers.len() * 4 > places * 3 {
+            places *= 2;
+        }
+        let mut lines: Vec<_> = self.servers.iter().collect();
+        lines.sort_by_key(|(id, _)| usize::from(id.0) % places);
+        for (id, server) in lines {
             writeln!(f, "server.{}={server}", id.0)?;
         }
         write!(f, "version={:x}", self.version)
@@ -226,12 +235,19 @@ impl HostPort {
     }
 }
 
-/// A host as it stands before a port.
+/// A host as it stands before a port. Addresses are written as Java writes them: all groups, and one of IPv4 as what it is.
 struct Bracketed<'a>(&'a str);
 
 impl fmt::Display for Bracketed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.contains(':') { write!(f, "[{}]", self.0) } else { f.write_str(self.0) }
+        match self.0.parse::<Ipv6Addr>() {
+            Ok(address) => match (address.to_ipv4_mapped(), address.segments()) {
+                (Some(address), _) => write!(f, "{address}"),
+                (None, [a, b, c, d, e, g, h, i]) => write!(f, "[{a:x}:{b:x}:{c:x}:{d:x}:{e:x}:{g:x}:{h:x}:{i:x}]"),
+            },
+            Err(_) if self.0.contains(':') => write!(f, "[{}]", self.0),
+            Err(_) => f.write_str(self.0),
+        }
     }
 }
 
@@ -308,12 +324,30 @@ mod tests {
     }
 
     #[test]
+    fn lines_stand_as_in_a_real_server() {
+        let ids = |text: &str| {
+            let lines: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("server.")?.split_once('=')).collect();
+            lines.into_iter().map(|(id, _)| id.parse::<u8>().unwrap()).collect::<Vec<_>>()
+        };
+        let of = |ids: &[u8]| {
+            let servers = ids.iter().map(|id| (ServerId(*id), "a:1:2".parse().unwrap())).collect();
+            Configuration { servers, version: 0 }.to_string()
+        };
+        assert_eq!(ids(&of(&[3, 1, 2, 15])), [1, 2, 3, 15]);
+        assert_eq!(ids(&of(&[10, 20, 30])), [20, 10, 30]);
+        let many: Vec<u8> = (4..=16).collect();
+        assert_eq!(ids(&of(&many)), many, "more than twelve have more places");
+        assert_eq!(ids(&of(&many[1..])), [16, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+    }
+
+    #[test]
     fn lines_of_servers() {
         let line = |text: &str| text.parse::<Server>().map(|server| server.to_string());
         for (text, want) in [
             ("a:2888:3888", "a:2888:3888:participant"),
             ("a:2888:3888:OBSERVER;2181", "a:2888:3888:observer;0.0.0.0:2181"),
-            ("[fe80::1]:2888:3888;[::1]:2181", "[fe80::1]:2888:3888:participant;[::1]:2181"),
+            ("[fe80::1]:2888:3888;[::1]:2181", "[fe80:0:0:0:0:0:0:1]:2888:3888:participant;[0:0:0:0:0:0:0:1]:2181"),
+            ("[::ffff:10.0.0.1]:1:2", "10.0.0.1:1:2:participant"),
             ("b:1:2|a:3:4:observer", "a:3:4|b:1:2:observer"),
             ("b:1:2:participant|a:3:4", "a:3:4|b:1:2:participant"),
             ("a:1:2;;2281", "a:1:2:participant;;0.0.0.0:2281"),
@@ -367,7 +401,7 @@ mod tests {
     }
 
     fn any_server() -> impl Strategy<Value = Server> {
-        let host = "[a-z][a-z0-9.-]{0,9}|10\\.0\\.0\\.[0-9]{1,2}|fe80::[0-9a-f]{1,4}";
+        let host = "[a-z][a-z0-9.-]{0,9}|10\\.0\\.0\\.[0-9]{1,2}|fe80:0:0:0:0:0:0:[1-9a-f][0-9a-f]{0,3}";
         let client = (host, any::<u16>()).prop_map(|(host, port)| HostPort { host: host.into(), port });
         let role = prop_oneof![Just(Role::Participant), Just(Role::Observer)];
         let addresses = prop::collection::btree_map(host, (1..u16::MAX, any::<bool>()), 1..4);

@@ -5,6 +5,7 @@ pub mod code;
 pub mod connect;
 pub mod event;
 pub mod frame;
+pub mod http;
 pub mod jute;
 pub mod members;
 pub mod multi;

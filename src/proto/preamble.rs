@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(Preamble::cut(&many), Ok(Cut::Whole(preamble.clone(), many.len())));
         let mut out = Vec::new();
         preamble.encode(&mut out);
-        assert_eq!(out, message(ALL_ADDRESSES, ANONYMOUS, b"[::1]:3888|a.example:3889"));
+        assert_eq!(out, message(ALL_ADDRESSES, ANONYMOUS, b"[0:0:0:0:0:0:0:1]:3888|a.example:3889"), "as Java writes it");
     }
 
     #[test]
@@ -239,7 +239,7 @@ mod tests {
         #[test]
         fn preambles_come_back(
             server in prop::option::of(1..=255u8),
-            addresses in prop::collection::vec(("[a-z][a-z0-9.-]{0,20}|1[0-9]{1,2}\\.0\\.0\\.1|fe80::[0-9a-f]{1,4}", any::<u16>()), 1..5),
+            addresses in prop::collection::vec(("[a-z][a-z0-9.-]{0,20}|1[0-9]{1,2}\\.0\\.0\\.1|fe80:0:0:0:0:0:0:[1-9a-f][0-9a-f]{0,3}", any::<u16>()), 1..5),
         ) {
             let addresses = addresses.iter().map(|(host, port)| at(host, *port)).collect();
             let preamble = Preamble { server: server.map(ServerId), addresses };

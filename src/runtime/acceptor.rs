@@ -1,4 +1,4 @@
-//! Acceptor: one thread that accepts clients and hands each to the least loaded shard.
+//! Acceptor: a thread a port that accepts whoever comes there and hands them to the least loaded shard.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -23,24 +23,33 @@ const SPEAK_EVERY: Duration = Duration::from_secs(10);
 const LISTENER: Token = Token(0);
 const STOP: Token = Token(1);
 
+/// Who comes to a port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Guest {
+    /// Clients, and whoever has an admin word.
+    Client,
+    /// Whoever collects metrics. Limits on clients are not theirs.
+    Collector,
+}
+
 /// Sockets on their way to one shard.
 #[derive(Default)]
 pub struct Inbox {
     has_news: AtomicBool,
-    sockets: Mutex<Vec<(TcpStream, SocketAddr)>>,
+    sockets: Mutex<Vec<(TcpStream, SocketAddr, Guest)>>,
 }
 
 impl Inbox {
     /// What has come since the last time.
-    pub fn take(&self) -> Vec<(TcpStream, SocketAddr)> {
+    pub fn take(&self) -> Vec<(TcpStream, SocketAddr, Guest)> {
         if !self.has_news.swap(false, Ordering::AcqRel) {
             return Vec::new();
         }
         std::mem::take(&mut *self.sockets.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn put(&self, stream: TcpStream, peer: SocketAddr) {
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).push((stream, peer));
+    fn put(&self, stream: TcpStream, peer: SocketAddr, guest: Guest) {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).push((stream, peer, guest));
         self.has_news.store(true, Ordering::Release);
     }
 }
@@ -50,9 +59,9 @@ pub struct Doorway {
     loads: Vec<AtomicUsize>,
     by_address: Mutex<HashMap<IpAddr, usize>>,
     /// Connections of one address at most; 0 is no limit (`maxClientCnxns`).
-    per_address: usize,
+    per_address: Arc<AtomicUsize>,
     /// Connections at most; 0 is no limit (`maxCnxns`).
-    in_all: usize,
+    in_all: AtomicUsize,
 }
 
 impl Doorway {
@@ -62,9 +71,21 @@ impl Doorway {
         Self {
             loads: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
             by_address: Mutex::new(HashMap::new()),
-            per_address,
-            in_all,
+            per_address: Arc::new(AtomicUsize::new(per_address)),
+            in_all: AtomicUsize::new(in_all),
         }
+    }
+
+    /// Other limits from now on; 0 is none. Whoever is inside stays.
+    pub fn set_limits(&self, per_address: usize, in_all: usize) {
+        self.per_address.store(per_address, Ordering::Relaxed);
+        self.in_all.store(in_all, Ordering::Relaxed);
+    }
+
+    /// Connections of one address at most, as it is and comes to be; 0 is no limit.
+    #[must_use]
+    pub fn per_address(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.per_address)
     }
 
     /// A connection of this address has left the shard.
@@ -79,15 +100,16 @@ impl Doorway {
         }
     }
 
-    /// Lets a client in, to the least loaded shard, unless a limit forbids it.
-    fn enter(&self, address: IpAddr) -> Option<usize> {
+    /// Lets a guest in, to the least loaded shard, unless a limit forbids it.
+    fn enter(&self, address: IpAddr, guest: Guest) -> Option<usize> {
         let mut counts = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let (per_address, in_all) = (self.per_address.load(Ordering::Relaxed), self.in_all.load(Ordering::Relaxed));
         let loads = self.loads.iter().map(|load| load.load(Ordering::Acquire));
-        if self.in_all != 0 && loads.clone().sum::<usize>() >= self.in_all {
+        if guest == Guest::Client && in_all != 0 && loads.clone().sum::<usize>() >= in_all {
             return None;
         }
         let count = counts.entry(address).or_insert(0);
-        if self.per_address != 0 && *count >= self.per_address {
+        if guest == Guest::Client && per_address != 0 && *count >= per_address {
             return None;
         }
         *count += 1;
@@ -107,6 +129,7 @@ impl Acceptor {
     /// Starts accepting.
     pub fn start(
         listener: TcpListener,
+        guest: Guest,
         doorway: Arc<Doorway>,
         inboxes: Vec<Arc<Inbox>>,
         common: Arc<Common>,
@@ -116,8 +139,9 @@ impl Acceptor {
         let waker = Waker::new(poll.registry(), STOP)?;
         let mut listener = mio::net::TcpListener::from_std(listener);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        let mut accepting = Accepting { listener, doorway, inboxes, common, spare: spare(), spoke: None, turned_away: 0 };
-        let thread = thread::Builder::new().name("rk-acceptor".to_owned()).spawn(move || accepting.run(poll))?;
+        let mut accepting = Accepting { listener, guest, doorway, inboxes, common, spare: spare(), spoke: None, turned_away: 0 };
+        let name = if guest == Guest::Client { "rk-acceptor" } else { "rk-metrics" };
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || accepting.run(poll))?;
         Ok(Self { waker, thread })
     }
 
@@ -132,6 +156,7 @@ impl Acceptor {
 
 struct Accepting {
     listener: mio::net::TcpListener,
+    guest: Guest,
     doorway: Arc<Doorway>,
     inboxes: Vec<Arc<Inbox>>,
     common: Arc<Common>,
@@ -182,7 +207,7 @@ impl Accepting {
     }
 
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let Some(shard) = self.doorway.enter(peer.ip()) else {
+        let Some(shard) = self.doorway.enter(peer.ip(), self.guest) else {
             self.turned_away += 1;
             self.speak(&format!("too many connections from {} (maxClientCnxns, maxCnxns)", peer.ip()));
             return;
@@ -192,7 +217,7 @@ impl Accepting {
             self.doorway.gone(ShardId(u16::try_from(shard).expect("shards are counted in u16")), peer.ip());
             return;
         }
-        self.inboxes[shard].put(stream, peer);
+        self.inboxes[shard].put(stream, peer, self.guest);
         self.common.ring(ShardId(u16::try_from(shard).expect("shards are counted in u16")));
     }
 

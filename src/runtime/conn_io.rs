@@ -10,6 +10,7 @@ use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use super::acceptor::Guest;
 use crate::engine::shard::Shard;
 use crate::ground::ids::ConnId;
 use crate::ground::limits;
@@ -91,10 +92,20 @@ impl ConnIo {
         self.poll.as_raw_fd()
     }
 
-    /// Takes a new client. On error it is dropped, which closes it.
-    pub fn add(&mut self, stream: std::net::TcpStream, peer: SocketAddr, shard: &mut Shard, now: Now) -> io::Result<()> {
+    /// Takes a new guest. On error it is dropped, which closes it.
+    pub fn add(
+        &mut self,
+        stream: std::net::TcpStream,
+        peer: SocketAddr,
+        guest: Guest,
+        shard: &mut Shard,
+        now: Now,
+    ) -> io::Result<()> {
         let mut stream = TcpStream::from_std(stream);
-        let id = shard.open(peer, now);
+        let id = match guest {
+            Guest::Client => shard.open(peer, now),
+            Guest::Collector => shard.open_for_metrics(peer, now),
+        };
         let slot = id.slot as usize;
         if let Err(error) = self.poll.registry().register(&mut stream, Token(slot), Interest::READABLE | Interest::WRITABLE) {
             shard.closed(id);

@@ -26,7 +26,7 @@ use crate::ground::time::Now;
 use crate::storage::appender::Appender;
 use crate::storage::promise::Promise;
 use crate::storage::segment::SegmentStart;
-use crate::zab::{In, Link, Out, Record, Role, Token, Write};
+use crate::zab::{In, Link, Members, Out, Record, Role, Token, Write};
 
 /// Bytes that may wait for a link while more of the log is handed in for it.
 const WAITING_MAX: usize = 1 << 20;
@@ -43,6 +43,8 @@ pub struct MemberSetup {
     pub base: Zxid,
     /// This server.
     pub server: ServerId,
+    /// Who belongs to the ensemble.
+    pub members: Members,
     /// Who may do what.
     pub auth: AuthConfig,
     /// Seeds of trees.
@@ -99,7 +101,7 @@ pub struct Member {
 impl Member {
     /// A member's part. An error says that a thread cannot be started, or that a server alone was made a member.
     pub fn start(setup: MemberSetup, keeper: &Keeper, port: &SequencerPort) -> std::io::Result<Self> {
-        let MemberSetup { peers, dir, images, base, server, auth, seeds, tick_ms, frame_max, clock, tell } = setup;
+        let MemberSetup { peers, dir, images, base, server, members, auth, seeds, tick_ms, frame_max, clock, tell } = setup;
         let common = Arc::clone(port.common());
         let history = HistoryReader::start(dir, keeper.clone(), Arc::clone(&common))?;
         let archivist = port.archivist().ok_or_else(|| std::io::Error::other("a member has an archivist"))?.clone();
@@ -116,6 +118,7 @@ impl Member {
             common: Arc::clone(&common),
             clock,
             server,
+            members,
             auth,
             seeds,
             tick_ms,

@@ -4,8 +4,8 @@
 //! holds the batch: so a read begun on any shard after a write was acknowledged on any other sees that write.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -13,7 +13,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use super::archivist_loop::ArchivistFeed;
 use super::bell::{Bell, Nap};
 use crate::engine::message::{Inward, Outward};
-use crate::engine::sequencer::To;
+use crate::engine::sequencer::{FlushKnobs, To};
 use crate::ground::ids::{SessionId, ShardId, Zxid};
 use crate::ground::limits;
 use crate::ground::time::Millis;
@@ -39,6 +39,9 @@ pub struct Common {
     shards_done: AtomicUsize,
     sequencer_bell: Bell,
     shards: Vec<ShardCommon>,
+    /// Another behaviour of group commit, not taken yet.
+    flush: Mutex<Option<FlushKnobs>>,
+    has_flush: AtomicBool,
 }
 
 #[derive(Default)]
@@ -54,6 +57,22 @@ impl Common {
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         self.ring_all();
+    }
+
+    /// Group commit is to behave so.
+    pub fn set_flush(&self, knobs: FlushKnobs) {
+        *self.flush.lock().unwrap_or_else(PoisonError::into_inner) = Some(knobs);
+        self.has_flush.store(true, Ordering::Release);
+        self.sequencer_bell.ring();
+    }
+
+    /// How it is to behave, where that was said since this was last asked.
+    pub fn take_flush(&self) -> Option<FlushKnobs> {
+        // Asked in every turn: a look, and a write only where there is something.
+        if !self.has_flush.load(Ordering::Acquire) || !self.has_flush.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        self.flush.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Orders a member of an ensemble to make way.

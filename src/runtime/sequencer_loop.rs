@@ -119,6 +119,9 @@ pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
     loop {
         let mut progress = poll_fn(|cx| Poll::Ready(this.finish_writes(cx))).await;
         this.look_ahead();
+        if let Some(knobs) = this.port.common().take_flush() {
+            this.engine.set_knobs(knobs);
+        }
         progress |= this.take_messages();
         let now = this.clock.now();
         this.let_expire(now);
@@ -149,7 +152,7 @@ pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
                 }
             }
             let mut buffer = file.buffer(len);
-            let placement = this.engine.frame(buffer.as_bytes_mut());
+            let placement = this.engine.frame(buffer.as_bytes_mut(), this.clock.now());
             this.writes.push((this.clock.now().micros, Box::pin(file.write(buffer, placement))));
             // The first poll queues the write; the ring sends it off when the executor looks at it.
             poll_fn(|cx| Poll::Ready(this.finish_writes(cx))).await;

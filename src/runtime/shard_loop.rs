@@ -143,8 +143,8 @@ impl Loop {
         shard.turn(now);
         let mut work = heard;
         if self.stopping_since.is_none() {
-            for (stream, peer) in self.inbox.take() {
-                if let Err(error) = io.add(stream, peer, shard, now) {
+            for (stream, peer, guest) in self.inbox.take() {
+                if let Err(error) = io.add(stream, peer, guest, shard, now) {
                     tracing::warn!("cannot watch the socket of {peer}: {error}");
                     self.doorway.gone(port.id(), peer.ip());
                 }
@@ -159,6 +159,9 @@ impl Loop {
         work += port.send(shard.inward(now));
         port.heard_up_to(io.heard_up_to());
         work += io.write(shard, now);
+        if shard.has_answered() {
+            shard.responded(self.clock.now());
+        }
         for peer in io.closed() {
             self.doorway.gone(port.id(), peer.ip());
         }

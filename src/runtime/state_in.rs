@@ -29,7 +29,7 @@ use crate::proto::snapshot::{Body, OPEN_LIST, Part, Wrong};
 use crate::tree::loader::LoadError;
 use crate::tree::replay::fuzzy::{FoldError, Fuzzy};
 use crate::tree::replay::model::Misplaced;
-use crate::zab::{Link, Record};
+use crate::zab::{Link, Members, Record};
 
 /// What the threads are made with.
 #[derive(Clone)]
@@ -48,6 +48,8 @@ pub struct StateIn {
     pub seeds: [u64; 4],
     /// `tickTime`, ms.
     pub tick_ms: u64,
+    /// Who belongs to the ensemble: what `/zookeeper/config` shows, whatever the leader's does.
+    pub members: Members,
     /// Largest path, data and list, bytes.
     pub part_max: usize,
 }
@@ -224,7 +226,9 @@ impl StateIn {
         let loaded = Loaded::settled(fuzzy.finish()?, at, self.seeds)?;
         let sessions = loaded.sessions.clone();
         let restore = Restore::after(loaded, self.seeds, self.tick_ms, true);
-        let (restored, orphans) = restore.finish(self.auth.clone(), self.clock.now().mono());
+        let now = self.clock.now();
+        let (mut restored, orphans) = restore.finish(self.auth.clone(), now.mono());
+        restored.show_configuration(&self.members, now.wall);
         for session in orphans {
             tracing::warn!(
                 "session {session} has ephemerals in the state that came but is closed there; they stay until they are deleted"
@@ -308,7 +312,14 @@ mod tests {
 
     const SEEDS: [u64; 4] = [4, 3, 2, 1];
 
+    const CONFIG: &str = "/zookeeper/config";
+
     const AT: Zxid = Zxid(0x2_0000_0007);
+
+    fn members() -> Members {
+        let text = b"server.1=a:2888:3888:participant\nserver.2=b:2888:3888:participant\nversion=0";
+        Members { voters: vec![ServerId(1), ServerId(2)], observers: Vec::new(), text: text.as_slice().into(), version: 0 }
+    }
 
     fn states(dir: &std::path::Path) -> StateIn {
         StateIn {
@@ -319,6 +330,7 @@ mod tests {
             auth: AuthConfig::default(),
             seeds: SEEDS,
             tick_ms: 2000,
+            members: members(),
             part_max: 2 << 20,
         }
     }
@@ -356,10 +368,12 @@ mod tests {
 
     type Seen = BTreeMap<String, (Option<Vec<u8>>, Vec<Acl>, Stored)>;
 
+    /// All but what each server says for itself.
     fn seen(tree: &crate::tree::tree::Tree) -> Seen {
         let of =
             |record: &crate::tree::record::Record| (record.data().map(<[u8]>::to_vec), record.acl().to_vec(), record.stored());
-        tree.view().records().map(|record| (record.path().to_owned(), of(record))).collect()
+        let records = tree.view().records().filter(|record| record.path() != CONFIG);
+        records.map(|record| (record.path().to_owned(), of(record))).collect()
     }
 
     /// The stream of a state, with its packet before it.
@@ -427,6 +441,9 @@ mod tests {
             assert_eq!((link, at, restored.last, whole.zxid), (Link(3), AT, AT, AT));
             let tree = restored.ledger.tree();
             assert_eq!((seen(tree), tree.digest()), truth);
+            for config in [tree.get(CONFIG), whole.view.get(CONFIG)].map(Option::unwrap) {
+                assert_eq!((config.data(), config.stored().version), (Some(&*members().text), -1));
+            }
             assert_eq!((whole.view.digest(), &whole.sessions), (truth.1, &sessions));
             assert_eq!(
                 restored.sessions.iter().map(|(id, session)| (id, session.timeout_ms)).collect::<BTreeMap<_, _>>(),
@@ -434,6 +451,7 @@ mod tests {
             );
             fs::rename(file.take(), states.images.path_of(AT)).unwrap();
             let loaded = states.images.load(AT, SEEDS).unwrap();
+            assert_eq!(loaded.tree.get(CONFIG).unwrap().data(), Some(&*members().text));
             assert_eq!((seen(&loaded.tree), loaded.sessions), (truth.0.clone(), sessions.clone()));
         }
     }

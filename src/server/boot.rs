@@ -16,18 +16,21 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::admin::{Admin, Facts, Host};
 use super::archive;
 use super::audit::{AuditLog, AuditThread};
+use super::config::effective::Effective;
 use super::config::placement::{Cores, Plan, Sequencer as Placed, plan};
+use super::config::reader::Request;
 use super::config::settings::{FlushMethod as Configured, ServerConfig};
-use super::config::{Level, Notice};
+use super::config::{Level, Loaded};
 use super::membership::{self, Membership};
 use super::recover::{self, Recovered};
+use super::reload::{Reload, flush_knobs};
 use crate::auth::AuthConfig;
 use crate::engine::audit::{Audit, Verdict};
 use crate::engine::census::{Census, Word};
-use crate::engine::sequencer::{FlushKnobs, Sequencer};
+use crate::engine::sequencer::Sequencer;
 use crate::engine::shard::{Shard, ShardConfig, Words};
 use crate::ground::ids::{ServerId, ShardId};
-use crate::runtime::acceptor::{Acceptor, Doorway, Inbox};
+use crate::runtime::acceptor::{Acceptor, Doorway, Guest, Inbox};
 use crate::runtime::archivist_loop::ArchivistThread;
 use crate::runtime::chance;
 use crate::runtime::clock::Clock;
@@ -61,14 +64,15 @@ pub(super) type Failed = String;
 
 /// Tells the operator what there is to tell, and serves until told to stop.
 #[must_use]
-pub fn serve(config: ServerConfig, notices: Vec<Notice>) -> ExitCode {
+pub fn serve(loaded: Loaded, request: Request) -> ExitCode {
+    let Loaded { config, notices, effective } = loaded;
     for notice in notices {
         match notice.level {
             Level::Info => tracing::info!(target: "ringkeeper::config", "{notice}"),
             Level::Warn => tracing::warn!(target: "ringkeeper::config", "{notice}"),
         }
     }
-    match run(&config) {
+    match run(&config, effective, request) {
         Ok(()) => ExitCode::SUCCESS,
         Err(line) => {
             tell(&format!("ringkeeper: {line}"));
@@ -81,20 +85,24 @@ struct Running {
     executors: Vec<Executor>,
     heartbeats: Vec<Heartbeat>,
     acceptor: Acceptor,
+    /// For those who collect metrics.
+    collectors: Option<Acceptor>,
     archivist: ArchivistThread,
     common: Arc<Common>,
+    doorway: Arc<Doorway>,
     keeper: KeeperThread,
     is_member: bool,
     audit: Option<(Arc<AuditLog>, AuditThread)>,
 }
 
-fn run(config: &ServerConfig) -> Result<(), Failed> {
+fn run(config: &ServerConfig, effective: Vec<Effective>, request: Request) -> Result<(), Failed> {
     end_on_panic();
     cores::check_ring().map_err(|error| error.to_string())?;
     // Clients are descriptors: what the system allows is taken.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let signals = listen_for_signals()?;
     let socket = bind(config)?;
+    let metrics = config.metrics.map(|address| bind_metrics(address, config)).transpose()?;
     let clock = Clock::default();
     let data = config.data_log_dir.join(recover::LOG);
     recover::refuse_foreign(&config.data_dir, &config.data_log_dir)?;
@@ -117,7 +125,8 @@ fn run(config: &ServerConfig) -> Result<(), Failed> {
     let (recovered, membership) = match &config.ensemble {
         None => (recover::recover(&dir, config, auth.clone(), seeds, clock)?, None),
         Some(ensemble) => {
-            let (recovered, joining) = recover::recover_member(&dir, config, auth.clone(), seeds, clock)?;
+            let (mut recovered, joining) = recover::recover_member(&dir, config, auth.clone(), seeds, clock)?;
+            recovered.restored.show_configuration(&ensemble.members(), clock.now().wall);
             (recovered, Some(Membership { ensemble, joining }))
         }
     };
@@ -126,14 +135,23 @@ fn run(config: &ServerConfig) -> Result<(), Failed> {
     socket.listen(backlog).map_err(|error| format!("cannot listen: {error}"))?;
     let listener = TcpListener::from(socket);
     let address = listener.local_addr().map_err(|error| format!("cannot tell the listener's address: {error}"))?;
+    let metrics = metrics
+        .map(|(socket, address)| {
+            socket.listen(128).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+            tell(&format!("metrics are at http://{address}/metrics"));
+            Ok::<_, Failed>(TcpListener::from(socket))
+        })
+        .transpose()?;
     let plan = plan(&Cores::of_this_process(), config.shards, config.sequencer_placement, config.pin);
-    let running = start(config, &plan, &dir, (recovered, membership), auth, seeds, clock, (listener, address), audit)?;
+    let running = start(config, &plan, &dir, (recovered, membership), auth, seeds, clock, (listener, address, metrics), audit)?;
     let title = membership::title(config);
     tell(&format!("ready: {} {title}, {} shard(s), zxid {zxid}", shown(config, address), plan.shards));
     if let Some((audit, _)) = &running.audit {
         audit.of_server("serverStart", Verdict::Success);
     }
-    watch(&signals, &running.heartbeats);
+    let (common, doorway) = (Arc::clone(&running.common), Arc::clone(&running.doorway));
+    let mut reload = Reload { request, effective, common, doorway };
+    watch(&signals, &running.heartbeats, || reload.run());
     stop(running);
     Ok(())
 }
@@ -157,7 +175,7 @@ fn start(
     auth: AuthConfig,
     seeds: [u64; 4],
     clock: Clock,
-    (listener, address): (TcpListener, SocketAddr),
+    (listener, address, metrics): (TcpListener, SocketAddr, Option<TcpListener>),
     audit: Option<(Arc<AuditLog>, AuditThread)>,
 ) -> Result<Running, Failed> {
     let now = clock.now();
@@ -193,11 +211,7 @@ fn start(
     let (feed, archivist) = ArchivistThread::start(archivist, since.dir, keeper.clone(), clock)
         .map_err(|error| format!("cannot start a thread: {error}"))?;
     sequencer_port.feed(feed);
-    let knobs = FlushKnobs {
-        flights: config.flush.flights,
-        linger_us: config.flush.linger_micros,
-        batch_bytes: config.flush.batch_bytes,
-    };
+    let knobs = flush_knobs(config);
     let ids = Ids::starting(now.wall.0.unsigned_abs(), ServerId(config.session_server_id));
     let shards = u16::try_from(plan.shards).map_err(|_| "more shards than can be counted".to_owned())?;
     // An image is durable, also where the log is not flushed and has lost its end.
@@ -230,7 +244,7 @@ fn start(
     });
     let doorway = Arc::new(Doorway::new(plan.shards, config.max_client_cnxns as usize, config.max_cnxns as usize));
     let inboxes: Vec<_> = (0..plan.shards).map(|_| Arc::new(Inbox::default())).collect();
-    let words: Arc<dyn Words> = Arc::new(Spoken(Admin::new(facts(config, dir.path(), address))));
+    let words: Arc<dyn Words> = Arc::new(Spoken(Admin::new(facts(config, dir.path(), address, &doorway))));
     let executors_count = plan.shards + usize::from(plan.sequencer == Placed::Own);
     let io_memory = cores::io_memory(config.io_memory_bytes, executors_count, rustix::process::geteuid().is_root());
     let small_pages = SmallPages::begin();
@@ -270,9 +284,25 @@ fn start(
     if let Some(line) = cores::short_of_memory(config.io_memory_bytes, executors_count) {
         tracing::warn!("{line}");
     }
-    let acceptor = Acceptor::start(listener, doorway, inboxes, Arc::clone(&common))
-        .map_err(|error| format!("cannot accept clients: {error}"))?;
-    Ok(Running { executors, heartbeats, acceptor, archivist, common, keeper: keeper_thread, is_member, audit })
+    let no_acceptor = |error: std::io::Error| format!("cannot accept clients: {error}");
+    let collectors = metrics
+        .map(|listener| Acceptor::start(listener, Guest::Collector, Arc::clone(&doorway), inboxes.clone(), Arc::clone(&common)))
+        .transpose()
+        .map_err(no_acceptor)?;
+    let acceptor =
+        Acceptor::start(listener, Guest::Client, Arc::clone(&doorway), inboxes, Arc::clone(&common)).map_err(no_acceptor)?;
+    Ok(Running {
+        executors,
+        heartbeats,
+        acceptor,
+        collectors,
+        archivist,
+        common,
+        doorway,
+        keeper: keeper_thread,
+        is_member,
+        audit,
+    })
 }
 
 /// Starts one executor with its tick and the loops that live there.
@@ -320,9 +350,13 @@ impl Words for Spoken {
     fn answer(&self, word: Word, census: Option<&Census>) -> String {
         self.0.answer(word, census)
     }
+
+    fn metrics(&self, census: &Census) -> String {
+        self.0.metrics(census)
+    }
 }
 
-fn facts(config: &ServerConfig, log_dir: &Path, address: SocketAddr) -> Facts {
+fn facts(config: &ServerConfig, log_dir: &Path, address: SocketAddr, doorway: &Doorway) -> Facts {
     Facts {
         version: Host::version(),
         client_port: address.port(),
@@ -330,7 +364,7 @@ fn facts(config: &ServerConfig, log_dir: &Path, address: SocketAddr) -> Facts {
         data_dir: config.data_dir.clone(),
         data_log_dir: log_dir.to_owned(),
         tick_time_ms: config.tick_time_ms,
-        max_client_cnxns: config.max_client_cnxns,
+        max_client_cnxns: doorway.per_address(),
         min_session_timeout_ms: config.min_session_timeout_ms,
         max_session_timeout_ms: config.max_session_timeout_ms,
         listen_backlog: config.listen_backlog.map_or(-1, clamp),
@@ -362,6 +396,17 @@ fn bind(config: &ServerConfig) -> Result<Socket, Failed> {
     })
 }
 
+/// Binds the port for those who collect metrics, and yields where it is.
+fn bind_metrics(address: SocketAddr, config: &ServerConfig) -> Result<(Socket, SocketAddr), Failed> {
+    let bound = bind_to(address, config).and_then(|socket| {
+        let address = socket.local_addr()?.as_socket().unwrap_or(address);
+        Ok((socket, address))
+    });
+    bound.map_err(|error| {
+        format!("cannot bind {address} for metrics (metricsProvider.httpHost, metricsProvider.httpPort): {error}")
+    })
+}
+
 fn bind_to(address: SocketAddr, config: &ServerConfig) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -374,8 +419,8 @@ fn bind_to(address: SocketAddr, config: &ServerConfig) -> std::io::Result<Socket
     Ok(socket)
 }
 
-/// Those that end the server come out of the receiver. SIGHUP is what daemons are told to read their configuration again by, and
-/// must not end this one; SIGXFSZ would end it before the write that has failed could be told.
+/// Those that end the server come out of the receiver, and SIGHUP, by which daemons are told to read their configuration again. SIGXFSZ
+/// does not: it would end the server before the write that has failed could be told.
 fn listen_for_signals() -> Result<Receiver<i32>, Failed> {
     let (sender, receiver) = mpsc::channel();
     let mut signals =
@@ -387,10 +432,6 @@ fn listen_for_signals() -> Result<Receiver<i32>, Failed> {
                 if signal == SIGXFSZ {
                     continue;
                 }
-                if signal == SIGHUP {
-                    tracing::warn!("SIGHUP: the configuration cannot be read again while the server runs; restart it for that");
-                    continue;
-                }
                 if sender.send(signal).is_err() {
                     return;
                 }
@@ -400,10 +441,18 @@ fn listen_for_signals() -> Result<Receiver<i32>, Failed> {
     Ok(receiver)
 }
 
-/// Watches over the executors until a signal comes.
-fn watch(signals: &Receiver<i32>, heartbeats: &[Heartbeat]) {
+/// Watches over the executors until a signal comes that ends the server. `reload` is called at every SIGHUP.
+fn watch(signals: &Receiver<i32>, heartbeats: &[Heartbeat], mut reload: impl FnMut()) {
     let mut seen: Vec<_> = heartbeats.iter().map(|heartbeat| (heartbeat.beats(), 0)).collect();
-    while let Err(RecvTimeoutError::Timeout) = signals.recv_timeout(Duration::from_secs(1)) {
+    loop {
+        match signals.recv_timeout(Duration::from_secs(1)) {
+            Ok(SIGHUP) => {
+                reload();
+                continue;
+            }
+            Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
         for (i, (heartbeat, (beats, silent))) in heartbeats.iter().zip(&mut seen).enumerate() {
             let now = heartbeat.beats();
             *silent = if now == *beats { *silent + 1 } else { 0 };
@@ -422,12 +471,15 @@ fn watch(signals: &Receiver<i32>, heartbeats: &[Heartbeat]) {
 
 /// Stops accepting, lets clients have their answers, makes the log's end durable.
 fn stop(running: Running) {
-    let Running { executors, acceptor, archivist, common, keeper, is_member, audit, .. } = running;
+    let Running { executors, acceptor, collectors, archivist, common, keeper, is_member, audit, .. } = running;
     if let Some((log, _)) = &audit {
         log.of_server("serverStop", Verdict::Invoked);
     }
     let deadline = Instant::now() + STOP_WITHIN;
     acceptor.stop();
+    if let Some(collectors) = collectors {
+        collectors.stop();
+    }
     if is_member {
         common.leave();
         let until = Instant::now() + LEAVE_WITHIN;

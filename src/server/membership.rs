@@ -47,6 +47,7 @@ impl Membership<'_> {
             images,
             base: found.base,
             server: ensemble.me,
+            members: ensemble.members(),
             auth,
             seeds,
             tick_ms: u64::from(config.tick_time_ms),

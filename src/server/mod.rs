@@ -7,6 +7,7 @@ pub mod boot;
 pub mod config;
 mod membership;
 pub mod recover;
+mod reload;
 
 #[cfg(test)]
 pub mod trial;

@@ -228,7 +228,8 @@ impl Process {
     /// Goes on after a start. An error says what of it cannot be used.
     pub fn new(boot: Boot, found: Found, members: Members, settings: Settings, at: &Whose) -> Result<Self, String> {
         let Whose { me, now } = *at;
-        let (restored, pending) = boot.restore(settings.tick, now)?;
+        let (mut restored, pending) = boot.restore(settings.tick, now)?;
+        restored.show_configuration(&members, now.wall);
         let Boot { log, appender, cabinet, image, committed, .. } = boot;
         let promised = cabinet.promised();
         let view = restored.ledger.tree().view().clone();
@@ -321,7 +322,7 @@ impl Process {
                 self.engine.roll(next);
             }
             let mut out = vec![0; len];
-            let at = self.engine.frame(&mut out);
+            let at = self.engine.frame(&mut out, now);
             let ops = self.log.framed(&at, out)?;
             self.jobs.push(Job { ops, then: Then::Flight(at.sequence) });
         }

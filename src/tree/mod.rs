@@ -7,6 +7,7 @@
 pub mod acls;
 pub mod archive;
 pub mod change;
+mod configuration;
 pub mod expiry;
 mod index;
 mod journal;

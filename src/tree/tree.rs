@@ -4,6 +4,7 @@ use ahash::RandomState;
 
 use super::acls::Acls;
 use super::change::{Put, Step};
+use super::configuration;
 use super::expiry::{Expiry, Leniency};
 use super::index::Filling;
 use super::journal::{Journal, Undo};
@@ -136,6 +137,15 @@ impl Tree {
                 self.data_size += size(&record);
                 self.data_size -= size(&self.view.put(slot, record));
             }
+        }
+    }
+
+    /// Shows an ensemble's configuration as the data of `/zookeeper/config`, written at `time`, ms since 1970. That is no step, so it is
+    /// done before Views are made.
+    pub fn show_configuration(&mut self, text: &[u8], version: u64, time: i64) {
+        if let Some((slot, record)) = configuration::shown(&self.view, text, version, time) {
+            self.data_size += size(&record);
+            self.data_size -= size(&self.view.put(slot, record));
         }
     }
 

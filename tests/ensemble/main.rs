@@ -158,6 +158,18 @@ fn without_a_quorum_nobody_is_served_and_the_words_say_so() {
         );
     }
     assert!(ensemble.word(leader, "mntr").contains("\nzk_synced_followers\t2\n"));
+    for k in ensemble.up() {
+        ensemble.client(k).create(&format!("/by{k}"), b"", CreateMode::Persistent).unwrap();
+        let told = ensemble.word(k, "mntr");
+        let count = |stage: &str| -> u64 {
+            told.lines()
+                .find_map(|line| line.strip_prefix(&format!("zk_ringkeeper_stage_{stage}_count\t"))?.parse().ok())
+                .unwrap()
+        };
+        // A leader's own writes, and those that its learners sent on; a learner's are agreed on elsewhere.
+        assert!(count("replicate") > 0 && count("deliver") > 0, "{told}");
+        assert_eq!(count("flush") > 0, k == leader, "{told}");
+    }
     let mut client = ensemble.client(leader);
     client.create("/kept", b"", CreateMode::Persistent).unwrap();
     let others: Vec<_> = ensemble.up().into_iter().filter(|k| *k != leader).collect();
@@ -192,6 +204,47 @@ fn an_observer_serves_and_has_no_vote() {
     ensemble.await_leader();
     ensemble.await_role(4, |role| matches!(role, Role::Observing { .. }));
     has_everywhere(&ensemble, &["/seen".to_owned()]);
+    ensemble.stop();
+}
+
+/// What every server says of who belongs to it, wherever its state has come from, and that only the time is its own.
+#[test]
+fn every_server_shows_the_configuration() {
+    let mut ensemble = Ensemble::start_with(3, 1, "snapCount=20\n");
+    ensemble.await_leader();
+    ensemble.await_role(4, |role| matches!(role, Role::Observing { .. }));
+    let want = ensemble.configuration();
+    assert!(want.starts_with("server.1=127.0.0.1:") && want.contains(":observer\nversion="), "{want}");
+    let shown = |ensemble: &Ensemble, k: usize| {
+        let mut client = ensemble.client(k);
+        let (data, stat) = client.get("/zookeeper/config", false).unwrap();
+        assert_eq!(String::from_utf8(data).unwrap(), want, "server {k}");
+        assert_eq!(client.exists("/zookeeper/config", false).unwrap(), Some(stat));
+        let zxids = [stat.czxid, stat.mzxid, stat.pzxid].map(|zxid| zxid.0);
+        assert_eq!((zxids, stat.version, stat.cversion, stat.aversion, stat.ctime), ([0; 3], -1, 0, -1, 0));
+        stat.mtime
+    };
+    let before: Vec<_> = (1..=4).map(|k| shown(&ensemble, k)).collect();
+    let mut client = ensemble.client(2);
+    for i in 0..60 {
+        client.create(&format!("/n{i}"), b"", CreateMode::Persistent).unwrap();
+    }
+    drop(client);
+    let during: Vec<_> = (1..=4).map(|k| shown(&ensemble, k)).collect();
+    assert_eq!(before, during, "writes do not touch it");
+    // One starts again from what it has, one from nothing, and one with a state of its leader's.
+    for k in 1..=4 {
+        ensemble.kill(k);
+    }
+    ensemble.wipe(4);
+    for k in 1..=4 {
+        ensemble.launch(k);
+    }
+    ensemble.await_leader();
+    ensemble.await_role(4, |role| matches!(role, Role::Observing { .. }));
+    for (k, before) in (1..=4).zip(before) {
+        assert!(shown(&ensemble, k) > before, "server {k}");
+    }
     ensemble.stop();
 }
 

@@ -110,6 +110,12 @@ impl Ensemble {
         self.ports[2 * k - 1]
     }
 
+    /// What `/zookeeper/config` is to show.
+    pub fn configuration(&self) -> String {
+        let text = fs::read_to_string(self.home(1).join("zoo.cfg")).unwrap();
+        text.lines().filter(|line| line.starts_with("server.")).fold(String::new(), |all, line| all + line + "\n") + "version=0"
+    }
+
     pub fn setup(&self, k: usize) -> Setup {
         let text = fs::read_to_string(self.home(k).join("zoo.cfg")).unwrap();
         Setup::bare(&self.home(k)).config(&text).args(&["--listen", "127.0.0.1:0"])

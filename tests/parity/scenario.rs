@@ -50,6 +50,9 @@ const ODD: [&str; 5] = ["/\u{e9}", "/...", "/a b", "/\u{6f22}", "/.a"];
 /// The digests of `u:p` and `v:q`.
 const DIGESTS: [&str; 2] = ["u:Jq7wMyA/w2Vd5WIDAKdu4OIIFEQ=", "v:Mfy8apI9YguGKmh+AxUmAFSwkII="];
 
+/// Every seed's.
+const CONFIG: &str = "/zookeeper/config";
+
 /// What has quotas: znodes below each other, and the seed's own.
 const LIMITED: [&str; 4] = ["/a", "/a", "/a/b", ""];
 /// None that a ZooKeeper cannot read but for limits, where it answers so.
@@ -290,7 +293,24 @@ impl Draw {
         }
     }
 
+    /// A read of what everybody is told of the ensemble.
+    fn about_configuration(&mut self) -> (i32, Vec<Field>) {
+        let (path, watch) = (Text(CONFIG.to_owned()), Flag(self.chance.percent(50)));
+        match self.chance.below(12) {
+            0..4 => (op::GET_DATA, vec![path, watch]),
+            4..7 => (op::EXISTS, vec![path, watch]),
+            7 => (op::GET_ACL, vec![path]),
+            8 => (op::GET_CHILDREN2, vec![path, watch]),
+            9 => (op::CHECK, vec![path, self.version()]),
+            10 => (op::SET_DATA, vec![path, self.data(), self.version()]),
+            _ => (op::DELETE, vec![path, self.version()]),
+        }
+    }
+
     fn step(&mut self) -> (i32, Vec<Field>) {
+        if self.chance.percent(2) {
+            return self.about_configuration();
+        }
         if self.quotas && self.chance.percent(25) {
             return self.about_quotas();
         }

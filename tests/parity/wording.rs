@@ -80,7 +80,11 @@ impl Wording {
             Body::Path(path) => self.path(path),
             Body::Created(path, stat) => format!("{} {}", self.path(path), self.stat(stat)),
             Body::Stat(stat) => self.stat(stat),
-            Body::Data(bytes, stat) => format!("{} {}", data(bytes), self.stat(stat)),
+            Body::Data(bytes, stat) => match bytes.as_deref().and_then(configuration) {
+                // It tells of itself how long it is, with ports of as many digits as it has.
+                Some(text) => format!("{text} {}", self.stat(stat)),
+                None => format!("{} {}", data(bytes), self.stat(stat)),
+            },
             Body::Names(names) => self.paths(names.clone()),
             Body::Children(names, stat) => format!("{} {}", self.paths(names.clone()), self.stat(stat)),
             Body::Acl(list, stat) => {
@@ -143,6 +147,18 @@ impl Wording {
             _ => format!("malformed event {}", hex(frame)),
         }
     }
+}
+
+/// The configuration of an ensemble as one word, each number of a port as so many digits.
+fn configuration(bytes: &[u8]) -> Option<String> {
+    let text = str::from_utf8(bytes).ok().filter(|text| text.starts_with("server."))?;
+    let mut parts = text.split(':');
+    let mut shown = parts.next()?.to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        shown += &format!(":{}{rest}", "9".repeat(part.len() - rest.len()));
+    }
+    Some(word(&shown))
 }
 
 fn tidy(line: &str) -> String {

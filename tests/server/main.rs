@@ -11,6 +11,7 @@ mod harness;
 mod images;
 mod lifetimes;
 mod limits;
+mod metrics;
 mod quotas;
 mod sasl;
 mod sessions;

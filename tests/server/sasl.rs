@@ -1,6 +1,7 @@
 //! Sasl: names proved by DIGEST-MD5, as kazoo and ZooKeeper's own clients do it, and servers that ask everybody for a proof.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use ringkeeper::client::answer::Body;
 use ringkeeper::client::ask::{Ask, CreateMode};
@@ -80,7 +81,9 @@ fn who_proves_nothing_is_closed_or_stays_without_a_name(shards: &[&str]) {
     let server = start(directory.path(), shards, &[]);
     for (user, password) in [("bob", "wrong"), ("eve", "secret"), ("eve", "")] {
         let mut client = server.client();
+        let since = Instant::now();
         assert_eq!(code(&prove(&mut client, user, password).unwrap_err()), Some(Code::AuthFailed.as_wire()), "{user}");
+        assert!(since.elapsed() >= Duration::from_millis(100), "a guess costs time");
         assert!(is_closed(&mut client));
     }
     // Every connection has a challenge of its own, and another's answer proves nothing.

@@ -8,12 +8,17 @@ use std::process::Command;
 use ringkeeper::client::ask::CreateMode;
 use rustix::process::Signal;
 
-use super::harness::{Setup, both, directory, eventually};
+use super::harness::{PATIENCE, Server, Setup, both, directory, eventually};
 
 /// The user that has no rights.
 const NOBODY: u32 = 65534;
 
-both!(serves_without_a_configuration, an_ordinary_user_with_little_locked_memory, a_server_that_nobody_listens_to);
+both!(
+    serves_without_a_configuration,
+    an_ordinary_user_with_little_locked_memory,
+    a_server_that_nobody_listens_to,
+    a_hangup_reads_the_configuration_again,
+);
 
 fn serves_without_a_configuration(shards: &[&str]) {
     let directory = directory();
@@ -147,7 +152,7 @@ fn a_file_of_a_real_installation() {
          dataDir={0}/data\ndataLogDir={0}/txlog\nclientPort={port}\nclientPortAddress=127.0.0.1\nmaxClientCnxns=60\n\
          autopurge.snapRetainCount=3\nautopurge.purgeInterval=24\nadmin.enableServer=false\n\
          4lw.commands.whitelist=stat, ruok, conf, isro\n\
-         metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\nmetricsProvider.httpPort=7000\n\
+         metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\nmetricsProvider.httpHost=127.0.0.1\nmetricsProvider.httpPort=0\nmetricsProvider.httpsPort=-1\n\
          preAllocSize=16384\nserver.1=127.0.0.1:2888:3888\n",
         directory.path().display()
     );
@@ -157,7 +162,7 @@ fn a_file_of_a_real_installation() {
     server.client().create("/a", b"", CreateMode::Persistent).unwrap();
     let said = server.stop();
     let zoo = directory.path().join("zoo.cfg").display().to_string();
-    for key in ["autopurge.purgeInterval", "metricsProvider.httpPort"] {
+    for key in ["autopurge.purgeInterval", "metricsProvider.httpsPort"] {
         let told: Vec<_> = said.iter().filter(|line| line.contains(&format!(" {key}"))).collect();
         assert_eq!(told.len(), 1, "{key} in {said:#?}");
         assert!(told[0].contains(&zoo), "{told:?}");
@@ -225,15 +230,47 @@ fn check_prints_what_is_in_effect_and_makes_nothing() {
     assert!(!data.exists());
 }
 
-#[test]
-fn a_hangup_is_told_and_survived() {
+/// A changed file is taken up as far as it can be, and told key by key; one that is not good changes nothing.
+fn a_hangup_reads_the_configuration_again(shards: &[&str]) {
     let directory = directory();
-    let mut server = Setup::new(directory.path(), &[]).start();
+    let text = |rest: &str| format!("4lw.commands.whitelist=conf\n{rest}");
+    let setup = Setup::new(directory.path(), shards).config(&text("maxClientCnxns=1\ntickTime=3000\n"));
+    let mut server = setup.start();
     let mut client = server.client();
-    server.signal(Signal::HUP);
-    let line = server.wait_for_line("SIGHUP");
-    assert!(line.contains("restart it for that"), "{line}");
-    client.create("/a", b"", CreateMode::Persistent).unwrap();
+    let told = |server: &mut Server, text: &str, lines: usize| -> Vec<String> {
+        let before = server.lines().len();
+        fs::write(directory.path().join("zoo.cfg"), text).unwrap();
+        server.signal(Signal::HUP);
+        eventually("word of it", || {
+            let said = server.lines().split_off(before);
+            let said: Vec<_> =
+                said.iter().filter_map(|line| line.split_once("SIGHUP: ")).map(|(_, line)| line.to_owned()).collect();
+            (said.len() == lines).then_some(said)
+        })
+    };
+    assert_eq!(told(&mut server, &text("maxClientCnxns=1\n"), 1), ["the configuration is as it was"]);
+    let changed = "maxClientCnxns=2\ntickTime=1000\nflush.flights=1\nflush.lingerMicros=100\n";
+    let lines = told(&mut server, &text(changed), 6);
+    for line in [
+        "flush.flights: 4 -> 1: in effect now",
+        "flush.lingerMicros: 0 -> 100: in effect now",
+        "maxClientCnxns: 1 -> 2: in effect now",
+        "tickTime: 3000 -> 1000: takes a restart, and is not in effect",
+    ] {
+        assert!(lines.iter().any(|other| other == line), "{line} in {lines:#?}");
+    }
+    // The second client of this address, and not the third.
+    let mut other = server.client();
+    assert!(ringkeeper::client::blocking::Client::connect(server.address, 10_000, PATIENCE).is_err());
+    let bad = told(&mut server, &text("flush.flights=many\n"), 1);
+    assert!(bad[0].contains("flush.flights=many") && bad[0].ends_with("nothing is changed"), "{bad:?}");
+    for i in 0..20 {
+        client.create(&format!("/a{i}"), b"", CreateMode::Persistent).unwrap();
+        other.create(&format!("/b{i}"), b"", CreateMode::Persistent).unwrap();
+    }
+    // What takes a restart is told again.
+    let again = told(&mut server, &text(changed), 3);
+    assert!(again.iter().all(|line| line.ends_with("takes a restart, and is not in effect")), "{again:#?}");
     server.stop();
 }
 

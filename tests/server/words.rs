@@ -71,6 +71,19 @@ fn words_join_all_shards(shards: &[&str]) {
     for (name, value) in [("znode_count", 13), ("watch_count", 16), ("ephemerals_count", 8), ("num_alive_connections", 9)] {
         assert!(mntr.contains(&format!("zk_{name}\t{value}\n")), "{name} in\n{mntr}");
     }
+    // Whatever was written went through every stage of a server alone, whichever core counted it.
+    let figure = |name: &str| mntr.lines().find_map(|line| line.strip_prefix(&format!("zk_ringkeeper_{name}\t"))).unwrap();
+    for (stage, count) in [
+        ("queue", figure("transactions")),
+        ("batch", figure("transactions")),
+        ("flush", figure("transactions")),
+        ("replicate", "0"),
+        ("deliver", figure("transactions")),
+        ("respond", figure("transactions")),
+    ] {
+        assert_eq!(figure(&format!("stage_{stage}_count")), count, "{stage} in\n{mntr}");
+    }
+    assert_ne!(figure("stage_flush_max_us"), "0");
     assert_eq!(ask(address, "ruok"), "imok");
     assert!(ask(address, "conf").contains(&format!("clientPort={}\n", address.port())));
     assert!(!ask(address, "envi").is_empty());

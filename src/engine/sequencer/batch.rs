@@ -3,6 +3,7 @@
 use std::mem;
 
 use crate::engine::message::{Batch, Entry, Outcome};
+use crate::engine::stages::{Stage, Stages};
 use crate::ground::ids::{SessionId, Ticket};
 use crate::ground::limits;
 use crate::proto::txn::TxnHeader;
@@ -32,6 +33,8 @@ pub(super) struct Builder {
     pub(super) payload: Vec<u8>,
     pub(super) batch: Batch,
     opened_us: u64,
+    /// When transactions joined, and how many at each moment.
+    joined: Vec<(u64, u64)>,
 }
 
 impl Builder {
@@ -72,6 +75,10 @@ impl Builder {
             self.opened_us = now_us;
             self.batch.first = header.zxid;
         }
+        match self.joined.last_mut().filter(|(at, _)| *at == now_us) {
+            Some((_, count)) => *count += 1,
+            None => self.joined.push((now_us, 1)),
+        }
         let (zxid, session, xid): (_, SessionId, _) = (header.zxid, header.session, header.cxid);
         let start = self.payload.len();
         self.payload.extend_from_slice(&[0; 4]);
@@ -87,12 +94,17 @@ impl Builder {
     /// Throws away what was gathered, and yields who waits for it.
     pub(super) fn abandon(&mut self) -> Batch {
         self.payload.clear();
+        self.joined.clear();
         mem::take(&mut self.batch)
     }
 
     /// Closes the batch: what shards get, while the payload stays to be framed.
-    pub(super) fn close(&mut self) -> Batch {
+    pub(super) fn close(&mut self, stages: &mut Stages, now_us: u64) -> Batch {
+        for (since, count) in self.joined.drain(..) {
+            stages.record(Stage::Batch, since, now_us, count);
+        }
         let mut batch = mem::take(&mut self.batch);
+        batch.times.closed = now_us;
         batch.bytes = self.payload.len();
         batch
     }

@@ -20,6 +20,8 @@ pub(super) struct Asked {
     pub(super) xid: i32,
     pub(super) op: i32,
     pub(super) cost: u32,
+    /// When it was sent on, monotonic us; 0 where that is of no interest.
+    pub(super) since_us: u64,
     /// What a refusal of the leader's is answered with instead of what it says.
     pub(super) instead: Option<Code>,
 }
@@ -27,7 +29,7 @@ pub(super) struct Asked {
 impl Asked {
     /// A session is asked for.
     pub(super) const fn opening(ticket: Ticket) -> Self {
-        Self { ticket, xid: 0, op: opcode::CREATE_SESSION, cost: 0, instead: None }
+        Self { ticket, xid: 0, op: opcode::CREATE_SESSION, cost: 0, since_us: 0, instead: None }
     }
 }
 
@@ -92,6 +94,7 @@ impl Corridor {
             xid: sync.xid,
             op: opcode::SYNC,
             cost: sync.cost,
+            since_us: 0,
             instead: None,
         }));
         self.touched.clear();
@@ -123,7 +126,7 @@ impl Sequencer {
             Ask::Write { session, xid, op, body, who } => {
                 let body = &train.arena[body.clone()];
                 let cost = u32::try_from(body.len()).expect("a frame is bounded");
-                let mut asked = Asked { ticket, xid: *xid, op: *op, cost, instead: None };
+                let mut asked = Asked { ticket, xid: *xid, op: *op, cost, since_us: now.micros, instead: None };
                 if !serves || self.standing_of(*session, Home::Here(ticket)).is_err() {
                     // Whether the session is over or lives elsewhere: this connection is not its any more.
                     self.turn_away(asked);

@@ -69,6 +69,9 @@ impl Sequencer {
             standing: self.standing(),
             ..LedgerCensus::default()
         };
+        if word == Word::Mntr {
+            census.stages = Some(Box::new(self.stages.clone()));
+        }
         if word == Word::Dump {
             if self.leads() {
                 census.buckets = self.sessions.buckets().into_iter().collect();

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use crate::auth::{self, AuthConfig, Fixed, Identities};
 use crate::ground::ids::{SessionId, Zxid};
 use crate::ground::limits;
+use crate::ground::time::WallMillis;
 use crate::proto::acl::{self, Acl, AclRef};
 use crate::proto::code::Code;
 use crate::proto::jute::{Malformed, Reader};
@@ -85,6 +86,11 @@ impl Ledger {
     #[must_use]
     pub const fn tree(&self) -> &Tree {
         &self.tree
+    }
+
+    /// Shows an ensemble's configuration (see [`Tree::show_configuration`]).
+    pub(super) fn show_configuration(&mut self, text: &[u8], version: u64, now: WallMillis) {
+        self.tree.show_configuration(text, version, now.0);
     }
 
     /// Lets go of what undoing transactions up to `zxid` would need: they are delivered.

@@ -135,7 +135,7 @@ impl Sequencer {
                 }
                 let cost = u32::try_from(body.len()).expect("a frame is bounded");
                 locals.sessions.begin_closing(*session);
-                locals.leaving.insert(*session, Asked { ticket, xid: *xid, op: *op, cost, instead: None });
+                locals.leaving.insert(*session, Asked { ticket, xid: *xid, op: *op, cost, since_us: 0, instead: None });
                 let mark = if self.leads() { self.proposed } else { self.delivered };
                 self.say_farewells(mark);
                 self.answer_late();

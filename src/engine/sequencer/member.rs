@@ -9,6 +9,7 @@ use super::queue::{Framed, Queue};
 use super::{Flight, Home, Restored, Sequencer, To};
 use crate::engine::census::{ProposalSizes, Standing};
 use crate::engine::message::{Batch, Doors, Outcome, Outward};
+use crate::engine::stages::Stage;
 use crate::ground::ids::{ServerId, SessionId, Zxid};
 use crate::ground::limits::BATCH_BYTES_DEFAULT;
 use crate::ground::time::{Millis, Now};
@@ -310,7 +311,10 @@ impl Sequencer {
                 }
                 due.push(batch);
             }
-            due.into_iter().for_each(|batch| self.show(batch));
+            for batch in due {
+                self.stages.record(Stage::Replicate, batch.times.durable, now.micros, batch.entries.len() as u64);
+                self.show(batch, now);
+            }
             self.ledger.forget(up_to);
         }
         self.delivered = self.delivered.max(up_to);
@@ -358,7 +362,7 @@ impl Sequencer {
         waiting.extend(member.locals.as_mut().map(Locals::clear).unwrap_or_default());
         for entry in undone.iter().flat_map(|batch| &batch.entries) {
             if let Some(ticket) = entry.ticket {
-                waiting.push(Asked { ticket, xid: entry.xid, op: entry.op, cost: entry.cost, instead: None });
+                waiting.push(Asked { ticket, xid: entry.xid, op: entry.op, cost: entry.cost, since_us: 0, instead: None });
             }
             if matches!(entry.outcome, Outcome::Opened { .. }) {
                 unknown.insert(entry.session);
@@ -432,7 +436,7 @@ impl Sequencer {
     /// Proposes what has been gathered.
     fn propose(&mut self, now: Now) {
         let member = self.member.as_mut().expect("only a member proposes");
-        let mut batch = self.builder.close();
+        let mut batch = self.builder.close(&mut self.stages, now.micros);
         let payload = mem::take(&mut self.builder.payload);
         let contents = Contents { first: batch.first, last: batch.last, count: batch.records() };
         let zxids = batch.entries.iter().map(|entry| entry.zxid);
@@ -465,6 +469,12 @@ impl Sequencer {
 
     /// Answers the writes that are durable.
     pub(super) fn answer_writes(&mut self, now: Now) {
+        let durable = self.appender.durable();
+        if let Some(member) = &mut self.member {
+            let from = member.proposed.partition_point(|batch| batch.times.durable > 0);
+            let due = member.proposed.range_mut(from..).take_while(|batch| batch.last <= durable);
+            due.for_each(|batch| self.stages.flushed(batch, now.micros));
+        }
         while let Some(token) = self.member.as_mut().and_then(|member| member.queue.answer(self.appender.durable())) {
             self.advance(In::Stored(token), now);
         }

@@ -39,6 +39,7 @@ use self::member::Member;
 use self::reaper::Reaper;
 use super::census::{ArchiveCensus, Word};
 use super::message::{Ask, Batch, Inward, Item, Outcome, Outward, Train};
+use super::stages::{Stage, Stages};
 use crate::ground::ids::{SessionId, ShardId, Ticket, Zxid};
 use crate::ground::limits::{BATCH_BYTES_MAX, SEGMENT_MIN};
 use crate::ground::time::{Millis, Now};
@@ -125,6 +126,7 @@ pub struct Sequencer {
     flushes: u64,
     transactions: u64,
     log_bytes: u64,
+    stages: Stages,
     /// What the archivist told last.
     archive: ArchiveCensus,
     /// Somebody has asked for an image.
@@ -157,6 +159,7 @@ impl Sequencer {
             flushes: 0,
             transactions: 0,
             log_bytes: 0,
+            stages: Stages::default(),
             archive: ArchiveCensus::default(),
             wants_image: false,
             reaper: Reaper::new(Lifetimes::default(), now),
@@ -168,6 +171,11 @@ impl Sequencer {
     pub const fn enforcing_quotas(mut self, enforces: bool) -> Self {
         self.ledger.enforce_quotas(enforces);
         self
+    }
+
+    /// Group commit behaves so from now on.
+    pub const fn set_knobs(&mut self, knobs: FlushKnobs) {
+        self.knobs = knobs;
     }
 
     /// Newest transaction that shards may show.
@@ -196,13 +204,13 @@ impl Sequencer {
     pub fn handle(&mut self, from: ShardId, message: &mut Inward, at: &mut usize, now: Now) -> bool {
         match message {
             Inward::Train(train) => {
-                while let Some(item) = train.items.get(*at) {
-                    if !self.has_room() {
-                        return false;
-                    }
+                let begun = *at;
+                while let Some(item) = train.items.get(*at).filter(|_| self.has_room()) {
                     self.item(from, train, item, now);
                     *at += 1;
                 }
+                self.stages.record(Stage::Queue, train.since_us, now.micros, (*at - begun) as u64);
+                return *at == train.items.len();
             }
             Inward::Touched(sessions) => {
                 for &session in sessions.iter() {
@@ -225,6 +233,9 @@ impl Sequencer {
                     census.mono = now.mono();
                     census.wall = now.wall.0;
                     self.wants_image |= word == Word::Csnp;
+                    if word == Word::Srst {
+                        self.stages.reset();
+                    }
                     self.outward.push((To::Shard(ticket.shard), Outward::Counted(ticket.conn, word, Arc::new(census))));
                 }
             }
@@ -479,7 +490,7 @@ impl Sequencer {
     }
 
     /// Closes the batch, or makes a mark where none is open, and frames it into `out`, whose length [`Sequencer::due`] named.
-    pub fn frame(&mut self, out: &mut [u8]) -> Placement {
+    pub fn frame(&mut self, out: &mut [u8], now: Now) -> Placement {
         self.flushes += 1;
         self.log_bytes += out.len() as u64;
         if self.member.is_some() {
@@ -490,7 +501,7 @@ impl Sequencer {
             self.flights.push_back(Flight { batch: None, last });
             return self.appender.mark_into(self.delivered, out);
         }
-        let batch = self.builder.close();
+        let batch = self.builder.close(&mut self.stages, now.micros);
         let contents = Contents { first: batch.first, last: batch.last, count: batch.records() };
         let placement = self.appender.frame_into(contents, &[&self.builder.payload], self.delivered, out);
         self.builder.payload.clear();
@@ -511,8 +522,9 @@ impl Sequencer {
         // Alone, a server commits what it has logged; delivered is the lesser of both, always.
         for flight in self.flights.drain(..done).collect::<Vec<_>>() {
             assert!(flight.last <= logged, "a batch is delivered only when it is durable");
-            if let Some(batch) = flight.batch {
-                self.show(batch);
+            if let Some(mut batch) = flight.batch {
+                self.stages.flushed(&mut batch, now.micros);
+                self.show(batch, now);
             }
         }
         assert!(logged >= self.delivered, "delivered never falls");
@@ -522,7 +534,8 @@ impl Sequencer {
     }
 
     /// A batch goes to the shards. Answers that belong to no transaction go in between, where their turn comes.
-    fn show(&mut self, batch: Batch) {
+    fn show(&mut self, mut batch: Batch, now: Now) {
+        batch.times.shown = now.micros;
         let mut rest = Some(batch);
         while let Some(mut batch) = rest {
             let mark = self.answers.front().map(|(mark, ..)| *mark).filter(|mark| *mark < batch.last);

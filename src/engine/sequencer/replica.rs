@@ -2,6 +2,7 @@
 
 use super::{Home, Sequencer};
 use crate::engine::message::{Batch, Entry, Member as Part, Outcome};
+use crate::engine::stages::Stage;
 use crate::ground::ids::Zxid;
 use crate::ground::limits::BATCH_BYTES_DEFAULT;
 use crate::ground::time::Now;
@@ -20,11 +21,11 @@ impl Sequencer {
                 return;
             }
             if batch.bytes >= BATCH_BYTES_DEFAULT {
-                self.show(std::mem::take(&mut batch));
+                self.show(std::mem::take(&mut batch), now);
             }
         }
         if !batch.entries.is_empty() {
-            self.show(batch);
+            self.show(batch, now);
         }
     }
 
@@ -43,6 +44,9 @@ impl Sequencer {
         self.transactions += 1;
         let member = self.member.as_mut().expect("only a member takes in what others made");
         let asked = member.corridor.claim(&header);
+        if let Some(since) = asked.map(|asked| asked.since_us).filter(|since| *since > 0) {
+            self.stages.record(Stage::Replicate, since, now.micros, 1);
+        }
         let outcome = match &txn {
             Txn::CreateSession { timeout_ms } => {
                 member.corridor.opened(header.session);

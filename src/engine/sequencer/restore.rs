@@ -6,12 +6,13 @@ use super::{Home, Ledger};
 use crate::auth::AuthConfig;
 use crate::engine::archivist::load::Loaded;
 use crate::ground::ids::{SessionId, Zxid};
-use crate::ground::time::Millis;
+use crate::ground::time::{Millis, WallMillis};
 use crate::proto::jute::{Malformed, Reader};
 use crate::proto::txn::{self, Txn, TxnHeader};
 use crate::session;
 use crate::tree::change::Step;
 use crate::tree::tree::{ApplyError, Tree};
+use crate::zab::Members;
 
 /// A transaction of the log cannot be taken back in.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +65,13 @@ pub struct Restored {
     pub sessions: session::Table<Home>,
     /// The last transaction.
     pub last: Zxid,
+}
+
+impl Restored {
+    /// Shows the ensemble's configuration in `/zookeeper/config`, as of now. Views are made after that.
+    pub fn show_configuration(&mut self, members: &Members, now: WallMillis) {
+        self.ledger.show_configuration(&members.text, members.version, now);
+    }
 }
 
 impl Restore {

@@ -22,8 +22,13 @@ pub(super) enum Phase {
     Waiting(Wish),
     /// Its session is being opened or found; nothing more is read until then.
     Opening,
-    /// An admin word is being answered.
-    Asking,
+    /// Somebody collects metrics by HTTP, and has not asked yet.
+    Collecting,
+    /// An admin word, or whoever collects metrics, is being answered.
+    Asking {
+        /// By HTTP.
+        is_http: bool,
+    },
     /// It has a session.
     Live,
     /// It has said farewell or been refused for good; what it sends is not looked at, its last answers are yet to come.
@@ -181,9 +186,9 @@ impl Conn {
     /// Whether its next request must wait.
     pub(super) fn is_blocked(&self) -> bool {
         match self.phase {
-            Phase::Fresh => false,
+            Phase::Fresh | Phase::Collecting => false,
             Phase::Live => self.lane.is_full() || self.held() >= limits::OUTPUT_PAUSE,
-            Phase::Waiting(_) | Phase::Opening | Phase::Asking => true,
+            Phase::Waiting(_) | Phase::Opening | Phase::Asking { .. } => true,
             Phase::Leaving | Phase::Ending => false,
         }
     }

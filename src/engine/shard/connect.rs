@@ -51,14 +51,14 @@ impl Shard {
         self.ask_for_session(id, wish, now);
     }
 
-    fn ask_for_session(&mut self, id: ConnId, wish: Wish, _now: Now) {
+    fn ask_for_session(&mut self, id: ConnId, wish: Wish, now: Now) {
         let Some(conn) = self.conns.get(id) else { return };
         conn.phase = Phase::Opening;
         let Wish { timeout_ms, session, password_ok, .. } = wish;
         let ask =
             if session == SessionId::NONE { Ask::Open { timeout_ms } } else { Ask::Attach { session, password_ok, timeout_ms } };
         self.credit.take(0);
-        self.train.items.push(Item { conn: id, ask });
+        self.entrain(Item { conn: id, ask }, now);
     }
 
     /// The sequencer's word on a re-attachment.

@@ -1,9 +1,12 @@
 //! Deliver: adopt, fire watches, and if the request is ours, answer and release the lane. In this order, in one function.
 
+use std::mem;
+
 use super::conn::Phase;
 use super::{Desk, Shard, reads};
 use crate::auth;
 use crate::engine::message::{Batch, Doors, Entry, Member, Outcome};
+use crate::engine::stages::Stage;
 use crate::ground::ids::{ConnId, SessionId, ShardId, Zxid};
 use crate::ground::limits;
 use crate::ground::time::{Millis, Now};
@@ -33,7 +36,7 @@ const DIGESTS_MAX: usize = 1024;
 impl Shard {
     /// Adopts a batch, transaction by transaction.
     pub fn deliver(&mut self, batch: &Batch, now: Now) {
-        let mut steps_at = 0;
+        let (mut steps_at, mut answered) = (0, 0);
         for entry in &batch.entries {
             let steps_end = entry.steps_end as usize;
             let steps = &batch.steps[steps_at..steps_end];
@@ -56,6 +59,7 @@ impl Shard {
                 && ticket.shard == self.config.id
             {
                 self.credit.give_back(entry.cost);
+                answered += 1;
                 if let Some(auditor) = &mut self.auditor {
                     auditor.delivered(ticket.conn, entry, steps, now.wall.0);
                 }
@@ -68,6 +72,21 @@ impl Shard {
                 self.session_closed(entry.session);
             }
         }
+        self.stages.record(Stage::Deliver, batch.times.shown, now.micros, answered);
+        self.answered += answered;
+        self.answered_us = now.micros.max(batch.times.shown);
+    }
+
+    /// Answers given since this was last asked are in their sockets, or wait for room there; `now` is a moment after that. Asked only where
+    /// there are [`Shard::has_answered`].
+    pub fn responded(&mut self, now: Now) {
+        self.stages.record(Stage::Respond, self.answered_us, now.micros, mem::take(&mut self.answered));
+    }
+
+    /// Whether a write was answered since [`Shard::responded`] was last told.
+    #[must_use]
+    pub const fn has_answered(&self) -> bool {
+        self.answered > 0
     }
 
     /// Tells the watchers of one change. An event stands in a connection's output before any reply that reveals the change.

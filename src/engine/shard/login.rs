@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Shard;
+use super::conn::Phase;
 use crate::auth::sasl::Step;
 use crate::auth::{self, login};
 use crate::ground::ids::{ConnId, Zxid};
@@ -13,6 +14,10 @@ use crate::proto::jute::{Reader, Writer};
 use crate::proto::opcode;
 use crate::proto::reply;
 use crate::proto::request::Auth;
+
+/// How long whoever has failed to prove a password waits to be told, ms: a guess costs time. It also lets clients that open their session
+/// and prove their name in two steps (kazoo) take note of the one before the other ends it.
+pub(super) const GUESS_MS: u64 = 100;
 
 impl Shard {
     pub(super) fn authenticate(&mut self, id: ConnId, xid: i32, body: &[u8], now: Now) {
@@ -76,15 +81,29 @@ impl Shard {
         self.replied(id, opcode::SASL, xid, now.mono(), now);
     }
 
-    /// The one error that has a body: no token. Then the connection ends.
+    /// A proof has failed. Nothing more is taken from the connection, which is told so in a moment.
     fn sasl_failed(&mut self, id: ConnId, xid: i32, now: Now) {
         let Some(conn) = self.conns.get(id) else { return };
+        conn.phase = Phase::Leaving;
+        self.counters.auth_failed += 1;
+        self.failed.push_back((now.mono().plus(GUESS_MS), id, xid));
+    }
+
+    /// Tells those who have waited long enough that their proof has failed.
+    pub(super) fn tell_failed(&mut self, now: Now) {
+        while let Some((_, id, xid)) = self.failed.pop_front_if(|(due, ..)| *due <= now.mono()) {
+            self.tell_sasl_failed(id, xid, now);
+        }
+    }
+
+    /// The one error that has a body: no token. Then the connection ends.
+    fn tell_sasl_failed(&mut self, id: ConnId, xid: i32, now: Now) {
+        let Some(conn) = self.conns.get(id).filter(|conn| conn.phase == Phase::Leaving) else { return };
         let code = if self.desk.auth.is_sasl_enforced() { Code::SessionClosedRequireSaslAuth } else { Code::AuthFailed };
         let start = frame::open(&mut conn.out);
         reply::header(&mut conn.out, xid, Zxid::ZERO, code.as_wire());
         conn.out.buffer(None);
         frame::close(&mut conn.out, start);
-        self.counters.auth_failed += 1;
         self.replied(id, opcode::SASL, xid, now.mono(), now);
         self.end(id);
     }

@@ -22,12 +22,14 @@ use self::conn::{Conn, Phase};
 use self::conns::Conns;
 use super::audit::{Audit, Auditor};
 use super::census::{Census, Counters, ShardCensus, Word};
-use super::message::{Doors, Farewell, Inward, Outward, Train};
+use super::message::{Doors, Farewell, Inward, Item, Outward, Train};
+use super::stages::Stages;
 use crate::auth::{AuthConfig, Nonces};
 use crate::ground::ids::{ConnId, SessionId, ShardId, Zxid};
 use crate::ground::limits;
 use crate::ground::time::{Millis, Now};
 use crate::proto::code::Code;
+use crate::proto::http;
 use crate::proto::opcode;
 use crate::tree::view::View;
 use crate::watch::{self, WatcherId};
@@ -42,6 +44,10 @@ pub trait Words: Send + Sync {
     fn trace_mask(&self, set: Option<i64>) -> i64;
     /// The answer; without a census for words that [`Word::is_local`].
     fn answer(&self, word: Word, census: Option<&Census>) -> String;
+    /// The page for whoever collects metrics, from the census of `mntr`; nothing where nobody can.
+    fn metrics(&self, _census: &Census) -> String {
+        String::new()
+    }
 }
 
 /// What a shard is told when it is made.
@@ -120,6 +126,8 @@ pub struct Shard {
     stalled: Vec<ConnId>,
     /// Connections that wait for this shard to reach a zxid.
     waiting: Vec<ConnId>,
+    /// Those who have failed to prove who they are, with the request that has, and when they are told.
+    failed: VecDeque<(Millis, ConnId, i32)>,
     doors: Doors,
     counters: Counters,
     fired: Vec<WatcherId>,
@@ -127,6 +135,10 @@ pub struct Shard {
     nonces: Nonces,
     digests: VecDeque<(Zxid, u64)>,
     auditor: Option<Auditor>,
+    stages: Stages,
+    /// Writes answered whose answers were not written yet, and when.
+    answered: u64,
+    answered_us: u64,
 }
 
 impl Shard {
@@ -153,6 +165,7 @@ impl Shard {
             swept_at: now.mono(),
             stalled: Vec::new(),
             waiting: Vec::new(),
+            failed: VecDeque::new(),
             doors,
             counters: Counters { response_last: -1, response_min: -1, response_max: -1, ..Counters::default() },
             fired: Vec::new(),
@@ -160,6 +173,9 @@ impl Shard {
             nonces,
             digests: VecDeque::new(),
             auditor,
+            stages: Stages::default(),
+            answered: 0,
+            answered_us: 0,
         }
     }
 
@@ -184,6 +200,13 @@ impl Shard {
     /// A client has connected.
     pub fn open(&mut self, peer: SocketAddr, now: Now) -> ConnId {
         self.conns.insert(Conn::new(peer, now))
+    }
+
+    /// Somebody has connected who collects metrics.
+    pub fn open_for_metrics(&mut self, peer: SocketAddr, now: Now) -> ConnId {
+        let mut conn = Conn::new(peer, now);
+        conn.phase = Phase::Collecting;
+        self.conns.insert(conn)
     }
 
     /// The socket is gone, or the driver has closed it.
@@ -233,7 +256,11 @@ impl Shard {
                 self.messages.push(Inward::Part(*number, Box::new(part)));
             }
             Outward::Counted(id, word, census) => {
-                let text = self.config.words.answer(*word, Some(census));
+                let words = &self.config.words;
+                let text = match self.conns.get(*id).map(|conn| conn.phase) {
+                    Some(Phase::Asking { is_http: true }) => http::metrics(&words.metrics(census)),
+                    _ => words.answer(*word, Some(census)),
+                };
                 self.speak(*id, &text);
             }
         }
@@ -251,6 +278,7 @@ impl Shard {
         for id in mem::take(&mut self.waiting) {
             self.wait_is_over(id, now);
         }
+        self.tell_failed(now);
         if now.mono().since(self.swept_at) >= 1000 {
             self.swept_at = now.mono();
             self.sweep(now);
@@ -363,6 +391,14 @@ impl Shard {
         });
     }
 
+    /// A request goes inward with the others of this turn.
+    fn entrain(&mut self, item: Item, now: Now) {
+        if self.train.items.is_empty() {
+            self.train.since_us = now.micros;
+        }
+        self.train.items.push(item);
+    }
+
     /// Whether the next turn has something to do whatever comes: somebody waits for a zxid.
     #[must_use]
     pub const fn wants_turn(&self) -> bool {
@@ -390,7 +426,10 @@ impl Shard {
     /// Opens the doors, or shuts them. Whoever came in by other doors goes at once, as in ZooKeeper.
     fn doors(&mut self, doors: Doors) {
         self.doors = doors;
-        let clients = self.conns.iter().filter(|(_, conn)| !matches!(conn.phase, Phase::Fresh | Phase::Asking | Phase::Ending));
+        let clients = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| !matches!(conn.phase, Phase::Fresh | Phase::Collecting | Phase::Asking { .. } | Phase::Ending));
         for id in clients.map(|(id, _)| id).collect::<Vec<_>>() {
             self.drop_conn(id, "this server has another leader, or none");
         }
@@ -448,7 +487,9 @@ impl Shard {
         let mut census = ShardCensus::default();
         match word {
             Word::Crst => self.conns.iter_mut().for_each(|conn| conn.stats.reset()),
+            Word::Mntr => census.stages = Some(Box::new(self.stages.clone())),
             Word::Srst => {
+                self.stages.reset();
                 let (connections, outstanding) = (self.counters.connections, self.counters.outstanding);
                 self.counters = Counters {
                     connections,

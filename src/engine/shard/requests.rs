@@ -11,6 +11,7 @@ use crate::ground::ids::ConnId;
 use crate::ground::time::Now;
 use crate::proto::code::Code;
 use crate::proto::frame::{self, Cut};
+use crate::proto::http;
 use crate::proto::jute::Reader;
 use crate::proto::opcode;
 use crate::proto::reply;
@@ -84,6 +85,12 @@ impl Shard {
             let Some(conn) = self.conns.get(id) else { return input.len() };
             match conn.phase {
                 Phase::Leaving | Phase::Ending => return input.len(),
+                Phase::Collecting => {
+                    if self.collect(id, &input[used..]) {
+                        return input.len();
+                    }
+                    break;
+                }
                 Phase::Fresh => match self.word(id, &input[used..]) {
                     First::Word => return input.len(),
                     First::Part => break,
@@ -113,6 +120,25 @@ impl Shard {
         used
     }
 
+    /// Takes the request of whoever collects metrics; returns whether it was whole.
+    fn collect(&mut self, id: ConnId, input: &[u8]) -> bool {
+        match http::asked(input) {
+            http::Asked::More => return false,
+            http::Asked::Metrics => {
+                if let Some(conn) = self.conns.get(id) {
+                    conn.phase = Phase::Asking { is_http: true };
+                }
+                self.messages.push(Inward::Ask(id, Word::Mntr));
+            }
+            other => {
+                if let Some(text) = http::refusal(other) {
+                    self.speak(id, &text);
+                }
+            }
+        }
+        true
+    }
+
     /// Takes an admin word, if the input begins with one.
     fn word(&mut self, id: ConnId, input: &[u8]) -> First {
         let Some((first, rest)) = input.split_first_chunk::<4>() else { return First::Length };
@@ -134,7 +160,7 @@ impl Shard {
         } else {
             self.counters.received += 1;
             if let Some(conn) = self.conns.get(id) {
-                conn.phase = Phase::Asking;
+                conn.phase = Phase::Asking { is_http: false };
                 conn.stats.received += 1;
             }
             self.messages.push(Inward::Ask(id, word));
@@ -214,6 +240,6 @@ impl Shard {
         let start = self.train.arena.len();
         self.train.arena.extend_from_slice(body);
         let body = start..self.train.arena.len();
-        self.train.items.push(Item { conn: id, ask: Ask::Write { session, xid, op, body, who } });
+        self.entrain(Item { conn: id, ask: Ask::Write { session, xid, op, body, who } }, now);
     }
 }

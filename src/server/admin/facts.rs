@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::UNIX_EPOCH;
 
 use super::java;
@@ -9,7 +11,7 @@ use super::java;
 /// The ZooKeeper release whose behaviour we imitate. Monitoring decides by these three numbers what a server can do.
 pub const IMITATED: &str = "3.9.4";
 
-/// What stays true while the server runs.
+/// What stays true while the server runs, but for what the operator may change.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// As the version line tells it, see [`Host::version`].
@@ -25,7 +27,7 @@ pub struct Facts {
     /// `tickTime`, ms.
     pub tick_time_ms: u32,
     /// `maxClientCnxns`, connections of one address; 0 is without limit.
-    pub max_client_cnxns: u32,
+    pub max_client_cnxns: Arc<AtomicUsize>,
     /// `minSessionTimeout`, ms.
     pub min_session_timeout_ms: u32,
     /// `maxSessionTimeout`, ms.

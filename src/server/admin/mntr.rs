@@ -9,6 +9,7 @@ use super::facts::{Facts, Probe};
 use super::summary::Totals;
 use super::{java, standing};
 use crate::engine::census::{Census, Counters};
+use crate::engine::stages::{Stage, Stages};
 
 /// The answer to `mntr`.
 pub(super) fn mntr(facts: &Facts, probe: &Probe, census: &Census) -> String {
@@ -72,7 +73,17 @@ pub(super) fn mntr(facts: &Facts, probe: &Probe, census: &Census) -> String {
         page.line("ringkeeper_epoch_joined", member.promise.1);
         page.line("ringkeeper_impaired", u8::from(member.is_impaired));
     }
+    page.stages(census);
     page.0
+}
+
+/// What all cores have counted of the stages of writes.
+pub(super) fn stages(census: &Census) -> Option<Stages> {
+    let parts = census.shards.iter().map(|shard| &shard.stages).chain([&census.ledger.stages]);
+    parts.flatten().map(|stages| (**stages).clone()).reduce(|mut all, part| {
+        all.merge(&part);
+        all
+    })
 }
 
 /// The text so far.
@@ -81,6 +92,23 @@ struct Page(String);
 impl Page {
     fn line(&mut self, name: &str, value: impl Display) {
         writeln!(self.0, "zk_{name}\t{value}").expect("a String takes every write");
+    }
+
+    /// Where the time of writes goes, us: stage by stage, over all cores.
+    fn stages(&mut self, census: &Census) {
+        let Some(all) = stages(census) else { return };
+        for stage in Stage::ALL {
+            let (name, times) = (stage.name(), all.of(stage));
+            for (quantile, of) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999)] {
+                self.line(&format!("ringkeeper_stage_{name}_{quantile}_us"), times.value_at_quantile(of));
+            }
+            self.line(&format!("ringkeeper_stage_{name}_max_us"), times.max());
+            self.line(
+                &format!("ringkeeper_stage_{name}_avg_us"),
+                java::average(all.sum(stage) as f64 / times.len().max(1) as f64),
+            );
+            self.line(&format!("ringkeeper_stage_{name}_count"), times.len());
+        }
     }
 
     fn known(&mut self, name: &str, value: Option<u64>) {
@@ -113,7 +141,7 @@ impl Replies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::census::{Latency, ShardCensus};
+    use crate::engine::census::{Latency, LedgerCensus, ShardCensus};
 
     fn figure(text: &str, name: &str) -> Option<String> {
         text.lines().find_map(|line| line.strip_prefix(&format!("zk_{name}\t"))).map(str::to_owned)
@@ -151,6 +179,28 @@ mod tests {
         ];
         for (name, value) in expected {
             assert_eq!(figure(&text, name).as_deref(), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn stages_of_all_cores_are_joined() {
+        let stages = |stage, us: u64| {
+            let mut stages = Stages::default();
+            stages.record(stage, 1, 1 + us, 2);
+            Some(Box::new(stages))
+        };
+        let shard = |us| ShardCensus { stages: stages(Stage::Respond, us), ..ShardCensus::default() };
+        let ledger = LedgerCensus { stages: stages(Stage::Flush, 70), ..LedgerCensus::default() };
+        let census = Census { shards: vec![shard(10), shard(20)], ledger, ..Census::default() };
+        let text = mntr(&Facts::default(), &Probe::default(), &census);
+        for (name, value) in [
+            ("stage_respond_count", "4"),
+            ("stage_respond_max_us", "20"),
+            ("stage_respond_avg_us", "15.0"),
+            ("stage_flush_p50_us", "70"),
+            ("stage_replicate_count", "0"),
+        ] {
+            assert_eq!(figure(&text, &format!("ringkeeper_{name}")).as_deref(), Some(value), "{name}");
         }
     }
 

@@ -9,6 +9,7 @@ mod facts;
 #[cfg(test)]
 mod golden;
 pub(super) mod java;
+mod metrics;
 mod mntr;
 mod settings;
 mod standing;
@@ -103,6 +104,12 @@ impl Admin {
             (Word::Csnp, Some(census)) => archive::csnp(census),
             (Word::Lgif, Some(census)) => archive::lgif(census),
         }
+    }
+
+    /// The page for whoever collects metrics. Looks at the machine, as `mntr` does.
+    #[must_use]
+    pub fn metrics(&self, census: &Census) -> String {
+        metrics::metrics(&self.facts, &self.probe(), census)
     }
 
     fn probe(&self) -> Probe {

@@ -1,6 +1,7 @@
 //! The settings: `conf`, how the server is configured, `dirs`, how much it keeps, and `envi`, what it runs on.
 
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 
 use super::facts::{Facts, Probe, size_of};
 
@@ -15,7 +16,7 @@ pub(super) fn conf(facts: &Facts) -> String {
         ("dataLogDir", facts.data_log_dir.display().to_string()),
         ("dataLogSize", size_of(&facts.data_log_dir).to_string()),
         ("tickTime", facts.tick_time_ms.to_string()),
-        ("maxClientCnxns", facts.max_client_cnxns.to_string()),
+        ("maxClientCnxns", facts.max_client_cnxns.load(Ordering::Relaxed).to_string()),
         ("minSessionTimeout", facts.min_session_timeout_ms.to_string()),
         ("maxSessionTimeout", facts.max_session_timeout_ms.to_string()),
         ("clientPortListenBacklog", facts.listen_backlog.to_string()),

@@ -113,6 +113,8 @@ fn shown(config: &ServerConfig, given: &Given, name: &str) -> Option<String> {
         "scrub.intervalSeconds" => config.scrub_interval_s.to_string(),
         "audit.enable" => config.audit.is_some().to_string(),
         "audit.file" | "audit.fileBytes" | "audit.files" if config.audit.is_none() => return None,
+        "metricsProvider.httpHost" => config.metrics?.ip().to_string(),
+        "metricsProvider.httpPort" => config.metrics?.port().to_string(),
         "log.warnBytes" => config.log_warn_bytes.to_string(),
         "io.memoryKiB" => (config.io_memory_bytes >> 10).to_string(),
         // Families have a row each.

@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(name("server.x"), None);
         assert_eq!(name("authProvider.12"), Some("authProvider.N"));
         assert_eq!(name("metricsProvider.className"), Some("metricsProvider.className"));
-        assert_eq!(name("metricsProvider.httpPort"), Some("metricsProvider.*"));
+        assert_eq!(name("metricsProvider.httpsPort"), Some("metricsProvider.*"));
         assert_eq!(name("quorum.auth.anything"), Some("quorum.auth.*"));
         assert_eq!(name("tickTime"), Some("tickTime"));
         assert_eq!(name("ticktime"), None);

@@ -7,6 +7,7 @@ pub mod given;
 pub mod jaas;
 pub mod keys;
 pub mod member;
+pub mod metrics;
 pub mod notice;
 pub mod place;
 pub mod placement;

@@ -4,6 +4,7 @@ use super::ensemble::{self, MyId};
 use super::error::ConfigError;
 use super::given::{Given, Item};
 use super::member::{self, Member};
+use super::metrics;
 use super::notice::Notice;
 use super::place::Place;
 use super::settings::{
@@ -145,6 +146,7 @@ pub fn resolve(
         retain: retain(given)?,
         scrub_interval_s: u64_of(given.int("scrub.intervalSeconds")?),
         audit: audit(given)?,
+        metrics: metrics::resolve(given, resolver)?,
         io_memory_bytes: usize_of(given.int("io.memoryKiB")?) << 10,
     })
 }
@@ -248,7 +250,7 @@ fn client_addr(
     }
 }
 
-fn address(host: &str, key: &str, place: &Place, resolver: Resolver<'_>) -> Result<IpAddr, ConfigError> {
+pub(super) fn address(host: &str, key: &str, place: &Place, resolver: Resolver<'_>) -> Result<IpAddr, ConfigError> {
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     if let Ok(ip) = bare.parse() {
         return Ok(ip);

@@ -99,6 +99,8 @@ pub struct ServerConfig {
     pub scrub_interval_s: u64,
     /// Where clients' changes are told; none tells of none.
     pub audit: Option<AuditConfig>,
+    /// Where metrics are collected by HTTP; none where they are not.
+    pub metrics: Option<SocketAddr>,
     /// Memory registered for direct I/O by each executor, bytes. It is locked about three times over.
     pub io_memory_bytes: usize,
 }

@@ -16,7 +16,7 @@ const SYNC_LIMITS: &str = "limits on how many learners catch up at once";
 const TLS: &str = "TLS";
 const KERBEROS: &str = "Kerberos";
 const HTTP: &str = "the admin HTTP server";
-const METRICS: &str = "metrics export";
+const METRICS: &str = "metrics by HTTPS";
 const IMAGES: &str = "snapshots";
 const THROTTLE: &str = "request throttling";
 const CONNECTION_THROTTLE: &str = "connection throttling";
@@ -309,7 +309,10 @@ pub const TABLE: &[Key] = &[
     later("admin.snapshot.enabled", HTTP),
     later("admin.restore.enabled", HTTP),
     later("admin.rateLimiterIntervalInMS", HTTP),
-    later("metricsProvider.className", METRICS),
+    works("metricsProvider.className", Text, "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider"),
+    works("metricsProvider.httpHost", Text, "0.0.0.0"),
+    works("metricsProvider.httpPort", Int(0, 65535), "7000"),
+    none("metricsProvider.exportJvmInfo", JVM),
     later("metricsProvider.*", METRICS),
     works("audit.enable", Bool, "false"),
     none("audit.impl.class", "there is one audit log, a file; see audit.file"),

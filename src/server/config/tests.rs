@@ -2,6 +2,7 @@
 
 use super::given::File;
 use super::keys::{Form, Kind};
+use super::metrics::PROMETHEUS;
 use super::resolve::Overrides;
 use super::sasl::JAAS_FILE;
 use super::settings::{FlushMethod, Pin, SequencerPlacement};
@@ -51,7 +52,7 @@ fn numbered(
 }
 
 /// A zoo.cfg with these lines after two that start a server.
-fn with(lines: &str) -> Result<Loaded, ConfigError> {
+pub(super) fn with(lines: &str) -> Result<Loaded, ConfigError> {
     full(Some(&format!("dataDir=/d\nclientPort=2181\n{lines}")), &[], &Overrides::default(), false)
 }
 
@@ -129,6 +130,7 @@ fn every_working_key_has_its_effect() {
         ("scrub.intervalSeconds", "60"),
         ("io.memoryKiB", "128"),
         ("audit.enable", "true"),
+        ("metricsProvider.className", PROMETHEUS),
     ];
     for &(key, value) in cases {
         let loaded = with(&format!("{key}={value}")).unwrap();
@@ -181,6 +183,8 @@ fn every_working_key_has_its_effect() {
         "letAnySaslUserDoX",
         "kerberos.removeHostFromPrincipal",
         "kerberos.removeRealmFromPrincipal",
+        "metricsProvider.httpHost",
+        "metricsProvider.httpPort",
         "ensemble.bootstrap",
         "audit.file",
         "audit.fileBytes",

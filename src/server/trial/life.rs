@@ -134,7 +134,7 @@ impl Life {
             // Ids are counted: the next session's.
             Ask::Open { .. } => ConnId { slot: u32::MAX, generation: self.xid.unsigned_abs() },
         };
-        let mut message = Inward::Train(Box::new(Train { arena, items: vec![Item { conn, ask }] }));
+        let mut message = Inward::Train(Box::new(Train { arena, since_us: 0, items: vec![Item { conn, ask }] }));
         if !self.sequencer.handle(SHARD, &mut message, &mut 0, self.now) {
             return;
         }
@@ -164,7 +164,7 @@ impl Life {
                 self.roll(dice);
             }
             let mut bytes = vec![0; len];
-            let placement = self.sequencer.frame(&mut bytes);
+            let placement = self.sequencer.frame(&mut bytes, self.now);
             self.framed(&bytes, ghost);
             let mut before = vec![0; len];
             let file = self.file(&placement);
