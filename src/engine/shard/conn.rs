@@ -75,6 +75,8 @@ pub(super) struct Conn {
     pub(super) stuck_since: Option<Millis>,
     /// In the shard's list of connections with output.
     pub(super) is_dirty: bool,
+    /// In the shard's list of connections whose events wait for a later turn.
+    pub(super) is_told: bool,
     /// In the shard's list of connections whose input waits.
     pub(super) is_stalled: bool,
     /// In the shard's list of sessions heard of.
@@ -128,6 +130,7 @@ impl Conn {
             written: 0,
             stuck_since: None,
             is_dirty: false,
+            is_told: false,
             is_stalled: false,
             is_touched: false,
             reported: now.mono(),

@@ -126,7 +126,7 @@ impl Shard {
             conn.out.extend_from_slice(bytes);
             conn.stats.sent += 1;
             counters.sent += 1;
-            conns.mark_dirty(slot);
+            conns.mark_told(slot);
         }
         self.end_those_who_do_not_read();
     }

@@ -336,7 +336,8 @@ impl Shard {
         self.messages.drain(..)
     }
 
-    /// Connections that have output to write or that end, each once; then the list is empty.
+    /// Connections that have output to write or that end. Of those that have only been told of a change at most about a thousand at a time:
+    /// the others come in the next turns, which [`Shard::wants_turn`] asks for.
     pub fn take_dirty(&mut self, into: &mut Vec<ConnId>) {
         self.conns.take_dirty(into);
     }
@@ -399,10 +400,10 @@ impl Shard {
         self.train.items.push(item);
     }
 
-    /// Whether the next turn has something to do whatever comes: somebody waits for a zxid.
+    /// Whether the next turn has something to do whatever comes: somebody waits for a zxid, or for its turn to be told of a change.
     #[must_use]
-    pub const fn wants_turn(&self) -> bool {
-        !self.waiting.is_empty()
+    pub fn wants_turn(&self) -> bool {
+        !self.waiting.is_empty() || self.conns.has_told()
     }
 
     /// Requests that wait to go inward.
