@@ -7,6 +7,15 @@ use std::time::{Duration, Instant};
 
 use super::checker::Registry;
 
+/// The last fault, and what came after it; µs since the beginning.
+#[derive(Clone, Copy)]
+struct Fault {
+    /// When it stood; `u64::MAX` where nobody waits for the first write after it.
+    stood: u64,
+    /// When a write invoked since was acknowledged, if one was.
+    relief: Option<u64>,
+}
+
 pub struct Shared {
     pub began: Instant,
     pub servers: Vec<SocketAddr>,
@@ -16,10 +25,7 @@ pub struct Shared {
     rest: Duration,
     /// Newest zxid of a write that was acknowledged to anybody.
     acked: AtomicU64,
-    /// When the last fault stood, µs since the beginning; `u64::MAX` where nobody waits for the first write after it.
-    fault: AtomicU64,
-    /// When a write invoked since was acknowledged; 0 as long as none was.
-    relief: AtomicU64,
+    fault: Mutex<Fault>,
     wrong: Mutex<Option<String>>,
 }
 
@@ -32,8 +38,7 @@ impl Shared {
             stop: AtomicBool::new(false),
             rest,
             acked: AtomicU64::new(0),
-            fault: AtomicU64::new(u64::MAX),
-            relief: AtomicU64::new(0),
+            fault: Mutex::new(Fault { stood: u64::MAX, relief: None }),
             wrong: Mutex::new(None),
         }
     }
@@ -49,21 +54,22 @@ impl Shared {
     /// A write invoked at this time has been acknowledged.
     pub fn acknowledge(&self, zxid: u64, invoked: u64) {
         self.acked.fetch_max(zxid, Ordering::SeqCst);
-        if invoked > self.fault.load(Ordering::SeqCst) {
-            let _ = self.relief.compare_exchange(0, self.now(), Ordering::SeqCst, Ordering::SeqCst);
+        let mut fault = self.fault.lock().unwrap();
+        if invoked > fault.stood {
+            fault.relief.get_or_insert(self.now());
         }
     }
 
     /// A fault stands from now on.
     pub fn strike(&self) {
-        self.relief.store(0, Ordering::SeqCst);
-        self.fault.store(self.now(), Ordering::SeqCst);
+        let mut fault = self.fault.lock().unwrap();
+        *fault = Fault { stood: self.now(), relief: None };
     }
 
     /// How long it took from the fault to the first write invoked and acknowledged after it.
     pub fn relief(&self) -> Option<Duration> {
-        let relief = self.relief.load(Ordering::SeqCst);
-        (relief > 0).then(|| Duration::from_micros(relief - self.fault.load(Ordering::SeqCst)))
+        let Fault { stood, relief } = *self.fault.lock().unwrap();
+        relief.map(|relief| Duration::from_micros(relief - stood))
     }
 
     /// Between two requests of a client.
