@@ -44,8 +44,8 @@ trap finish EXIT
 if [ -z "${ZOOKEEPER:-}" ]; then
   peer=${ZOOKEEPER_PEER:-../shared/tools/zookeeper-peer.sh}
   export ZK_JAVA_OPTS="-Dzookeeper.forceSync=no -Dzookeeper.enforceQuota=true -Dznode.container.checkIntervalMs=86400000 ${ZK_JAVA_OPTS:-}"
-  started+=("$peer stop parity-script")
-  "$peer" start parity-script "$servers" "$base"
+  started+=("$peer stop parity-$base")
+  "$peer" start "parity-$base" "$servers" "$base"
   ZOOKEEPER=127.0.0.1:$(follower "$base" "$servers")
 fi
 if [ "$servers" -gt 1 ] && [ -z "${RINGKEEPER_PARITY_RIGHT:-}" ]; then

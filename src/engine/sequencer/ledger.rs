@@ -109,7 +109,7 @@ impl Ledger {
             },
             opcode::RECONFIG => {
                 let is_whole = (0..3).all(|_| r.string_or_null().is_ok()) && r.long().is_ok();
-                Ok(Wish::Refused(if is_whole { Code::ReconfigDisabled } else { Code::MarshallingError }))
+                if is_whole { Ok(Wish::Refused(Code::ReconfigDisabled)) } else { Err(Code::MarshallingError) }
             }
             // A farewell has no record; and the server's own way to delete looks at no ACL: a ZooKeeper passes it on from its clients.
             opcode::CLOSE_SESSION | opcode::DELETE_CONTAINER => Ok(Wish::Refused(Code::Unimplemented)),
