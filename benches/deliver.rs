@@ -20,7 +20,7 @@ use ringkeeper::auth::AuthConfig;
 use ringkeeper::client::ask::Ask;
 use ringkeeper::engine::census::{Census, Word};
 use ringkeeper::engine::message::{Batch, Inward, Train};
-use ringkeeper::engine::shard::{Shard, ShardConfig, Words};
+use ringkeeper::engine::shard::{Flow, Shard, ShardConfig, Words};
 use ringkeeper::ground::ids::{ConnId, SessionId, ShardId, Zxid};
 use ringkeeper::ground::limits::FRAME_MAX_DEFAULT;
 use ringkeeper::proto::connect::ConnectRequest;
@@ -94,6 +94,7 @@ impl World {
         let config = ShardConfig {
             id: HERE,
             frame_max: FRAME_MAX_DEFAULT,
+            flow: Flow::default(),
             min_timeout_ms: 4000,
             max_timeout_ms: 40_000,
             sessionless_ms: 10_000,

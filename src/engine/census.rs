@@ -201,6 +201,10 @@ pub struct Counters {
     pub dropped: u64,
     /// Failed authentications.
     pub auth_failed: u64,
+    /// Requests not done because they were held back too long.
+    pub throttled: u64,
+    /// Connections ended for one large request too many.
+    pub large_rejected: u64,
     /// Bytes of the last, smallest and largest reply; -1 before the first.
     pub response_last: i64,
     /// See `response_last`.
@@ -241,6 +245,10 @@ pub struct LedgerCensus {
     pub data_size: u64,
     /// Sessions that every server knows.
     pub sessions: u64,
+    /// The chance that a session may not begin, millionths; 0 where that is not limited.
+    pub refusal_chance: u32,
+    /// Sessions that might not begin.
+    pub throttled: u64,
     /// Sessions that this server alone knows; none where it keeps no such.
     pub local_sessions: Option<u64>,
     /// Sessions that every server knows by the moment they expire, for `dump` of the server that lets them.

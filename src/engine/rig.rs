@@ -19,6 +19,7 @@ mod random;
 mod restart;
 mod room;
 mod sessions;
+mod throttles;
 mod traces;
 mod watches;
 mod writes;
@@ -33,12 +34,12 @@ use super::audit::{Audit, Event};
 use super::census::{Census, Word};
 use super::message::{Batch, Inward, Outward};
 use super::sequencer::{FlushKnobs, Lifetimes, Sequencer, To};
-use super::shard::{Shard, ShardConfig, Words};
+use super::shard::{Flow, Shard, ShardConfig, Words};
 use crate::auth::AuthConfig;
 use crate::ground::ids::{ConnId, ServerId, SessionId, ShardId, Zxid};
 use crate::ground::limits::READ_CHUNK;
 use crate::ground::time::{Now, WallMillis};
-use crate::session::Ids;
+use crate::session::{Ids, throttle};
 use crate::storage::appender::{Appender, Placement};
 
 /// ZooKeeper's tickTime in the rig, ms.
@@ -63,6 +64,8 @@ struct Setup {
     /// Size of a log segment, bytes.
     segment: u64,
     frame_max: usize,
+    flow: Flow,
+    throttle: Option<throttle::Rules>,
     is_member: bool,
     server: u8,
 }
@@ -80,6 +83,8 @@ impl Setup {
             ring: 1024,
             segment: 8 << 20,
             frame_max: crate::ground::limits::FRAME_MAX_DEFAULT,
+            flow: Flow::default(),
+            throttle: None,
             is_member: false,
             server: 1,
         }
@@ -182,11 +187,13 @@ impl Rig {
         let base = log.image_zxid();
         let sequencer = Sequencer::new(restored, ids, Appender::new(position, base), setup.flush, shards, now);
         let sequencer = sequencer.with_lifetimes(setup.lifetimes, now).enforcing_quotas(setup.enforces_quotas);
+        let sequencer = sequencer.throttling(setup.throttle, SEEDS, now);
         let ends = (0..shards)
             .map(|id| {
                 let config = ShardConfig {
                     id: ShardId(id),
                     frame_max: setup.frame_max,
+                    flow: setup.flow,
                     min_timeout_ms: 4000,
                     max_timeout_ms: 40_000,
                     sessionless_ms: 10_000,
@@ -505,7 +512,7 @@ impl Rig {
 
 /// Reads one socket as `conn_io` does; says whether anything came of it.
 fn read(pipe: &mut Pipe, shard: &mut Shard, now: Now) -> bool {
-    if pipe.to_server.is_empty() && !pipe.is_half_closed || !shard.may_read(pipe.id) && !shard.is_ending(pipe.id) {
+    if pipe.to_server.is_empty() && !pipe.is_half_closed || !shard.may_read(pipe.id, now) && !shard.is_ending(pipe.id) {
         return false;
     }
     if pipe.to_server.is_empty() {

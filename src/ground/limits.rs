@@ -9,6 +9,9 @@ pub const FRAME_MAX_DEFAULT: usize = 0x000f_ffff;
 /// Largest value that `jute.maxbuffer` may be raised to here, bytes.
 pub const FRAME_MAX_CEILING: usize = 64 << 20;
 
+/// Longest frame of a write that is passed over and refused where it is longer than `jute.maxbuffer`, bytes; longer ones end the connection.
+pub const FRAME_SKIP_MAX: usize = FRAME_MAX_CEILING;
+
 /// Bytes read from one socket in one turn, so that no client starves its neighbours.
 pub const READ_CHUNK: usize = 64 << 10;
 

@@ -50,11 +50,13 @@ pub enum Code {
     SessionClosedRequireSaslAuth = -124,
     /// More than a quota allows.
     QuotaExceeded = -125,
+    /// It waited longer than the operator lets requests wait, and was not done.
+    ThrottledOp = -127,
 }
 
 impl Code {
     /// All of them.
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 24] = [
         Self::Ok,
         Self::SystemError,
         Self::RuntimeInconsistency,
@@ -78,6 +80,7 @@ impl Code {
         Self::ReconfigDisabled,
         Self::SessionClosedRequireSaslAuth,
         Self::QuotaExceeded,
+        Self::ThrottledOp,
     ];
 
     /// From the wire. A code that only another server's leader knows says that something went wrong there.

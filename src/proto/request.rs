@@ -17,6 +17,9 @@ pub struct RequestHeader {
 }
 
 impl RequestHeader {
+    /// Bytes it has.
+    pub const LEN: usize = 8;
+
     /// Reads the 8 bytes.
     pub fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self { xid: r.int()?, op: r.int()? })

@@ -248,7 +248,7 @@ impl ConnIo {
             return false;
         };
         socket.is_queued = false;
-        if !shard.may_read(id) && !shard.is_ending(id) {
+        if !shard.may_read(id, now) && !shard.is_ending(id) {
             // Left unread: the shard remembers the connection and names it when it may go on.
             return false;
         }

@@ -217,6 +217,7 @@ fn start(
     // An image is durable, also where the log is not flushed and has lost its end.
     let engine = Sequencer::new(restored, ids, Appender::new(position, since.image), knobs, shards, now);
     let engine = engine.with_lifetimes(config.lifetimes, now).enforcing_quotas(config.enforce_quota);
+    let engine = engine.throttling(config.throttles.sessions, seeds, now);
     let is_member = membership.is_some();
     let (engine, member) = match membership {
         None => (engine, None),
@@ -255,6 +256,7 @@ fn start(
         let shard_config = ShardConfig {
             id: ShardId(u16::try_from(i).expect("shards are counted in u16")),
             frame_max: config.jute_maxbuffer,
+            flow: config.throttles.share_of(shards),
             min_timeout_ms: clamp(config.min_session_timeout_ms),
             max_timeout_ms: clamp(config.max_session_timeout_ms),
             sessionless_ms: config.sessionless_timeout_ms,

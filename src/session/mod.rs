@@ -3,6 +3,7 @@
 pub mod ids;
 pub mod secret;
 pub mod table;
+pub mod throttle;
 mod wheel;
 
 pub use ids::Ids;

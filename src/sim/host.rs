@@ -108,7 +108,7 @@ impl World {
         process.shard.turn(now);
         for client in &mut self.clients {
             let Some((_, _, conn)) = client.at.filter(|(node, of, _)| (*node, *of) == (index, life)) else { continue };
-            if !client.to_server.is_empty() && process.shard.may_read(conn) {
+            if !client.to_server.is_empty() && process.shard.may_read(conn, now) {
                 let used = process.shard.receive(conn, &client.to_server, now);
                 client.to_server.drain(..used);
                 any |= used > 0;

@@ -18,7 +18,7 @@ use crate::engine::archivist::{Archivist, Start};
 use crate::engine::census::{Census, Word};
 use crate::engine::message::Inward;
 use crate::engine::sequencer::{Done, FlushKnobs, Restore, Sequencer};
-use crate::engine::shard::{Shard, ShardConfig, Words};
+use crate::engine::shard::{Flow, Shard, ShardConfig, Words};
 use crate::ground::ids::{ConnId, ServerId, SessionId, ShardId, Zxid};
 use crate::ground::limits::{BLOCK, FRAME_MAX_DEFAULT};
 use crate::ground::time::Now;
@@ -252,6 +252,7 @@ impl Process {
         let config = ShardConfig {
             id: ShardId(0),
             frame_max: FRAME_MAX_DEFAULT,
+            flow: Flow::default(),
             min_timeout_ms: i32::try_from(2 * settings.tick).expect("a tick"),
             max_timeout_ms: i32::try_from(20 * settings.tick).expect("a tick"),
             sessionless_ms: 10_000,

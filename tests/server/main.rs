@@ -18,4 +18,5 @@ mod sessions;
 mod settings;
 mod start;
 mod stop;
+mod throttles;
 mod words;

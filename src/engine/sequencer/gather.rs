@@ -7,6 +7,7 @@ use super::local::Locals;
 use crate::engine::census::{Census, LedgerCensus, ShardCensus, Word};
 use crate::ground::ids::Ticket;
 use crate::ground::time::Millis;
+use crate::session::throttle::Throttle;
 
 /// Censuses that may be under way at a time; beyond that the oldest is given up, and its connection ends unanswered.
 const GATHERS_MAX: usize = 64;
@@ -67,6 +68,8 @@ impl Sequencer {
             logged: self.appender.durable(),
             archive: self.archive,
             standing: self.standing(),
+            refusal_chance: self.throttle.as_ref().map_or(0, Throttle::chance),
+            throttled: self.throttle.as_ref().map_or(0, Throttle::refused),
             ..LedgerCensus::default()
         };
         if word == Word::Mntr {

@@ -7,6 +7,7 @@
 mod allowance;
 mod batch;
 mod corridor;
+mod door;
 mod gather;
 mod learners;
 mod ledger;
@@ -45,7 +46,8 @@ use crate::ground::limits::{BATCH_BYTES_MAX, SEGMENT_MIN};
 use crate::ground::time::{Millis, Now};
 use crate::proto::code::Code;
 use crate::proto::opcode;
-use crate::proto::txn::{Txn, TxnHeader};
+use crate::proto::txn::TxnHeader;
+use crate::session::throttle::Throttle;
 use crate::session::{self, Ids, State};
 use crate::storage::appender::{Appender, Contents, Placement, Position};
 use crate::storage::batch::framed_len;
@@ -132,6 +134,8 @@ pub struct Sequencer {
     /// Somebody has asked for an image.
     wants_image: bool,
     reaper: Reaper,
+    /// How many sessions may begin in a time, if that is limited.
+    throttle: Option<Throttle>,
 }
 
 impl Sequencer {
@@ -163,6 +167,7 @@ impl Sequencer {
             archive: ArchiveCensus::default(),
             wants_image: false,
             reaper: Reaper::new(Lifetimes::default(), now),
+            throttle: None,
         }
     }
 
@@ -244,6 +249,11 @@ impl Sequencer {
     }
 
     fn item(&mut self, from: ShardId, train: &Train, item: &Item, now: Now) {
+        if !self.may_begin(item, now) {
+            // No answer says so: the client tries another server, or again.
+            self.turn_away(Asked::opening(Ticket { shard: from, conn: item.conn }));
+            return;
+        }
         if self.takes_locally(from, item, now) {
             return;
         }
@@ -330,61 +340,6 @@ impl Sequencer {
         self.proposed = zxid;
         self.transactions += 1;
         TxnHeader { session, cxid, zxid, time: now.wall.0, kind: opcode::ERROR }
-    }
-
-    /// A session id that nobody has.
-    fn unused_id(&mut self) -> SessionId {
-        loop {
-            let session = self.ids.next();
-            let is_local = self.locals().is_some_and(|locals| locals.standing_of(session, Home::Nowhere).is_some());
-            if self.sessions.state(session) == State::Unknown && !is_local {
-                return session;
-            }
-        }
-    }
-
-    /// Ends the connection of this server that holds the session, if one does.
-    fn hang_up_on_holder(&mut self, session: SessionId) {
-        if let Some(&Home::Here(holder)) = self.sessions.home(session) {
-            self.outward.push((To::Shard(holder.shard), Outward::HangUp(holder.conn)));
-        }
-    }
-
-    fn open(&mut self, ticket: Ticket, timeout_ms: i32, now: Now) {
-        if self.ahead == Ahead::Nothing && self.segment_left() < LOG_RESERVE_CLOSING {
-            // No answer says "not now" to a client that connects; it tries another server, or again.
-            self.turn_away(Asked::opening(ticket));
-            return;
-        }
-        let session = self.unused_id();
-        self.sessions.open(session, timeout_ms, now.mono(), Home::Here(ticket));
-        self.propose_session(session, 0, timeout_ms, Some(ticket), now);
-    }
-
-    /// The transaction that tells everybody of a session.
-    fn propose_session(&mut self, session: SessionId, cxid: i32, timeout_ms: i32, ticket: Option<Ticket>, now: Now) {
-        let header = self.header(session, cxid, now);
-        let txn = Txn::CreateSession { timeout_ms };
-        let ledger = &mut self.ledger;
-        self.builder.add(header, opcode::CREATE_SESSION, ticket, 0, now.micros, |mut header, blob, steps| {
-            ledger.session(&mut header, opcode::CREATE_SESSION, &txn, blob, steps);
-            Outcome::Opened { timeout_ms }
-        });
-    }
-
-    fn attach(&mut self, ticket: Ticket, session: SessionId, password_ok: bool, timeout_ms: i32, now: Now) {
-        let open = self.sessions.state(session) == State::Open;
-        if open {
-            // Whoever holds it is hung up on, before the password is even looked at.
-            self.hang_up_on_holder(session);
-            self.sessions.set_home(session, if password_ok { Home::Here(ticket) } else { Home::Nowhere });
-        }
-        let granted = open && password_ok && self.sessions.touch_with_timeout(session, timeout_ms, now.mono());
-        // What the session asked for on its old connection and is under way comes first: a client that lost a connection looks
-        // whether its write was done, and must not be shown the time before it.
-        let answer = Outward::Attached(ticket.conn, session, granted.then_some(timeout_ms));
-        self.answers.push_back((self.proposed, ticket.shard, answer));
-        self.answer_late();
     }
 
     fn answer_late(&mut self) {

@@ -77,6 +77,12 @@ pub(super) struct Conn {
     pub(super) is_dirty: bool,
     /// In the shard's list of connections whose events wait for a later turn.
     pub(super) is_told: bool,
+    /// Bytes still to come of a request that is too long and has been refused.
+    pub(super) skip: usize,
+    /// Since when requests that have come are held back by the operator's limits.
+    pub(super) held_since: Option<Millis>,
+    /// Since when its socket is left unread by them, although a request is there.
+    pub(super) unread_since: Option<Millis>,
     /// In the shard's list of connections whose input waits.
     pub(super) is_stalled: bool,
     /// In the shard's list of sessions heard of.
@@ -131,6 +137,9 @@ impl Conn {
             stuck_since: None,
             is_dirty: false,
             is_told: false,
+            skip: 0,
+            held_since: None,
+            unread_since: None,
             is_stalled: false,
             is_touched: false,
             reported: now.mono(),

@@ -224,7 +224,11 @@ impl Shard {
                     }
                 }
                 Pending::Refusal { xid, code, is_last } => {
-                    reply::bare(&mut conn.out, xid, NO_ZXID, code);
+                    let zxid = match code {
+                        Code::MarshallingError | Code::ThrottledOp => self.desk.applied,
+                        _ => NO_ZXID,
+                    };
+                    reply::bare(&mut conn.out, xid, zxid, code);
                     self.replied(id, opcode::NOTIFICATION, xid, now.mono(), now);
                     if is_last {
                         self.end(id);

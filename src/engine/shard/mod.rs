@@ -8,6 +8,7 @@ mod conn;
 mod connect;
 mod conns;
 mod deliver;
+mod flow;
 mod lane;
 mod login;
 mod reads;
@@ -18,8 +19,11 @@ use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
+pub use self::flow::Flow;
+
 use self::conn::{Conn, Phase};
 use self::conns::Conns;
+use self::flow::Credit;
 use super::audit::{Audit, Auditor};
 use super::census::{Census, Counters, ShardCensus, Word};
 use super::message::{Doors, Farewell, Inward, Item, Outward, Train};
@@ -57,6 +61,8 @@ pub struct ShardConfig {
     pub id: ShardId,
     /// `jute.maxbuffer`, bytes.
     pub frame_max: usize,
+    /// What is let in at a time.
+    pub flow: Flow,
     /// Least session timeout granted, ms.
     pub min_timeout_ms: i32,
     /// Largest session timeout granted, ms.
@@ -81,29 +87,6 @@ struct Desk {
     watches: watch::Table,
     applied: Zxid,
     auth: AuthConfig,
-}
-
-/// What a shard may still send inward.
-#[derive(Default)]
-struct Credit {
-    requests: usize,
-    bytes: usize,
-}
-
-impl Credit {
-    fn is_spent(&self) -> bool {
-        self.requests >= limits::SHARD_CREDIT_REQUESTS || self.bytes >= limits::SHARD_CREDIT_BYTES
-    }
-
-    fn take(&mut self, bytes: usize) {
-        self.requests += 1;
-        self.bytes += bytes;
-    }
-
-    fn give_back(&mut self, bytes: u32) {
-        self.requests = self.requests.checked_sub(1).expect("credit is given back once");
-        self.bytes = self.bytes.checked_sub(bytes as usize).expect("credit is given back once");
-    }
 }
 
 /// The engine.
@@ -151,11 +134,11 @@ impl Shard {
         let nonces = Nonces::new(seeds, config.id.0);
         let hasher = ahash::RandomState::with_seeds(seeds[0], seeds[1], seeds[2], seeds[3]);
         Self {
+            credit: Credit::new(config.flow),
             config,
             desk: Desk { view, watches: watch::Table::new(seeds), applied, auth },
             conns: Conns::default(),
             sessions: hashbrown::HashMap::with_hasher(hasher),
-            credit: Credit::default(),
             train: Train::default(),
             messages: Vec::new(),
             touched: Vec::new(),
@@ -360,12 +343,25 @@ impl Shard {
         self.conns.get(id).is_none_or(|conn| conn.phase == Phase::Ending)
     }
 
-    /// Whether input of this connection would be taken now. Where not, the driver leaves its socket unread; the connection is
-    /// remembered, and comes out of [`Shard::take_resumed`].
-    pub fn may_read(&mut self, id: ConnId) -> bool {
-        let spent = self.credit.is_spent();
+    /// Whether input of this connection, of which there is some, would be taken now. Where not, the driver leaves its socket unread; the
+    /// connection is remembered, and comes out of [`Shard::take_resumed`].
+    pub fn may_read(&mut self, id: ConnId, now: Now) -> bool {
+        if self.takes_input(id) {
+            return true;
+        }
+        if self.credit.is_throttled()
+            && let Some(conn) = self.conns.get(id)
+        {
+            conn.unread_since.get_or_insert(now.mono());
+        }
+        false
+    }
+
+    /// The same of input that has been read.
+    fn takes_input(&mut self, id: ConnId) -> bool {
+        let (spent, short) = (self.credit.is_spent(), self.credit.is_short());
         let Some(conn) = self.conns.get(id) else { return false };
-        if !spent && !conn.is_blocked() {
+        if !spent && !conn.is_blocked() && (!short || conn.lane.is_clear()) {
             return true;
         }
         if !conn.is_stalled {
@@ -380,10 +376,10 @@ impl Shard {
         if self.stalled.is_empty() || self.credit.is_spent() {
             return;
         }
-        let conns = &mut self.conns;
+        let (conns, short) = (&mut self.conns, self.credit.is_short());
         self.stalled.retain(|&id| {
             let Some(conn) = conns.get(id) else { return false };
-            if conn.is_blocked() {
+            if conn.is_blocked() || short && !conn.lane.is_clear() {
                 return true;
             }
             conn.is_stalled = false;

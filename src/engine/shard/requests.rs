@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use super::conn::Phase;
+use super::flow::Held;
 use super::lane::Pending;
 use super::{Shard, reads};
 use crate::engine::census::Word;
 use crate::engine::message::{Ask, Doors, Inward, Item};
 use crate::ground::ids::ConnId;
-use crate::ground::time::Now;
+use crate::ground::limits;
+use crate::ground::time::{Millis, Now};
 use crate::proto::code::Code;
-use crate::proto::frame::{self, Cut};
+use crate::proto::frame::{self, BadLength, Cut};
 use crate::proto::http;
 use crate::proto::jute::Reader;
 use crate::proto::opcode;
@@ -26,6 +28,16 @@ enum First {
     Part,
     /// A frame's length.
     Length,
+}
+
+/// What becomes of a frame that is too long.
+enum Overlong {
+    /// Its header has not come yet.
+    More,
+    /// Its request is refused; so many bytes of it are used, and the others are passed over as they come.
+    Refused(usize),
+    /// Its connection ends.
+    Fatal,
 }
 
 /// How a request is handled.
@@ -77,12 +89,21 @@ impl Shard {
     /// Takes what can be taken of a connection's input and says how many bytes that was. What is left is an unfinished frame,
     /// or waits because the connection may not go on ([`Shard::take_resumed`] tells when it may).
     pub fn receive(&mut self, id: ConnId, input: &[u8], now: Now) -> usize {
+        let (held_since, mut unread_since) =
+            self.conns.get(id).map_or((None, None), |conn| (conn.held_since.take(), conn.unread_since.take()));
         let mut used = 0;
         while used < input.len() {
-            if !self.may_read(id) {
+            if !self.takes_input(id) {
+                self.hold_back(id, held_since, now);
                 break;
             }
             let Some(conn) = self.conns.get(id) else { return input.len() };
+            if conn.skip > 0 {
+                let skipped = conn.skip.min(input.len() - used);
+                conn.skip -= skipped;
+                used += skipped;
+                continue;
+            }
             match conn.phase {
                 Phase::Leaving | Phase::Ending => return input.len(),
                 Phase::Collecting => {
@@ -104,20 +125,60 @@ impl Shard {
                     body
                 }
                 Ok(Cut::More(_)) => break,
-                Err(bad) => {
-                    self.drop_conn(id, &bad.to_string());
-                    return input.len();
-                }
+                Err(bad) => match self.overlong(id, &input[used..], bad, now) {
+                    Overlong::More => break,
+                    Overlong::Refused(taken) => {
+                        used += taken;
+                        continue;
+                    }
+                    Overlong::Fatal => {
+                        self.drop_conn(id, &bad.to_string());
+                        return input.len();
+                    }
+                },
             };
             self.counters.received += 1;
             self.counters.bytes_received += body.len() as u64 + 4;
             if self.conns.get(id).is_some_and(|conn| conn.phase == Phase::Fresh) {
                 self.connect(id, body, now);
             } else {
-                self.request(id, body, now);
+                // Of what was not read, only the first is known to have been there all the time.
+                self.request(id, body, held_since.or(unread_since.take()), now);
             }
         }
         used
+    }
+
+    /// What has come of a connection waits, because the operator will not have more under way: from now on, or since it began to.
+    fn hold_back(&mut self, id: ConnId, since: Option<Millis>, now: Now) {
+        let since = since.or_else(|| self.credit.is_throttled().then(|| now.mono()));
+        if let Some(conn) = self.conns.get(id) {
+            conn.held_since = since;
+        }
+    }
+
+    /// A frame that is longer than may be. A write is refused and passed over, so that its session lives on: a client that asks the same
+    /// again after each lost connection would never learn why. Everything else ends the connection, as all of it does in ZooKeeper.
+    fn overlong(&mut self, id: ConnId, input: &[u8], bad: BadLength, now: Now) -> Overlong {
+        let Some(conn) = self.conns.get(id).filter(|conn| conn.phase == Phase::Live) else { return Overlong::Fatal };
+        let length = match usize::try_from(bad.0) {
+            Ok(length) if length <= limits::FRAME_SKIP_MAX && self.desk.auth.lets_in(&conn.who) => length,
+            _ => return Overlong::Fatal,
+        };
+        let Some(header) = input.get(4..4 + RequestHeader::LEN) else { return Overlong::More };
+        let Ok(RequestHeader { xid, op }) = RequestHeader::decode(&mut Reader::new(header)) else { return Overlong::Fatal };
+        if !matches!(kind(op), Kind::Write) || op == opcode::CLOSE_SESSION {
+            return Overlong::Fatal;
+        }
+        conn.stats.received += 1;
+        conn.skip = length - RequestHeader::LEN;
+        let code = if self.doors == Doors::ReadOnly { Code::NotReadOnly } else { Code::MarshallingError };
+        conn.lane.park(Pending::Refusal { xid, code, is_last: false });
+        self.counters.received += 1;
+        self.counters.bytes_received += length as u64 + 4;
+        self.touch(id);
+        self.release(id, now);
+        Overlong::Refused(4 + RequestHeader::LEN)
     }
 
     /// Takes the request of whoever collects metrics; returns whether it was whole.
@@ -168,7 +229,7 @@ impl Shard {
         First::Word
     }
 
-    fn request(&mut self, id: ConnId, body: &[u8], now: Now) {
+    fn request(&mut self, id: ConnId, body: &[u8], held_since: Option<Millis>, now: Now) {
         let mut r = Reader::new(body);
         let Ok(RequestHeader { xid, op }) = RequestHeader::decode(&mut r) else {
             self.drop_conn(id, "its request has no header");
@@ -182,6 +243,21 @@ impl Shard {
             return;
         }
         let body = r.rest();
+        if let Some(since) = held_since.filter(|_| !matches!(kind(op), Kind::Auth | Kind::Sasl)) {
+            match self.config.flow.after(now.mono().since(since), op, conn.timeout_ms) {
+                Held::Done => {}
+                Held::Refused => {
+                    conn.lane.park(Pending::Refusal { xid, code: Code::ThrottledOp, is_last: false });
+                    self.counters.throttled += 1;
+                    self.release(id, now);
+                    return;
+                }
+                Held::Stale => {
+                    self.drop_conn(id, "its request was held back longer than its session's timeout");
+                    return;
+                }
+            }
+        }
         match kind(op) {
             Kind::Write if op == opcode::CLOSE_SESSION && self.doors == Doors::ReadOnly => {
                 conn.lane.park(Pending::Refusal { xid, code: Code::Ok, is_last: true });
@@ -212,6 +288,10 @@ impl Shard {
                 self.touch_now |= conn.is_overdue(now.mono());
                 let body = Box::default();
                 conn.lane.park(Pending::Read { xid: reply::PING_XID, op, body, weight: 0, arrived: now.mono() });
+            }
+            Kind::Write if self.credit.has_no_room_for(body.len()) => {
+                self.counters.large_rejected += 1;
+                self.drop_conn(id, "its request is one large request too many (largeRequestMaxBytes)");
             }
             Kind::Write => self.park_write(id, xid, op, body, now),
             Kind::Auth => self.authenticate(id, xid, body, now),

@@ -54,16 +54,19 @@ pub(super) fn metrics(facts: &Facts, probe: &Probe, census: &Census) -> String {
 const WRITES: &str = "a String takes every write";
 
 /// Figures that only grow while the server runs.
-const COUNTERS: [&str; 11] = [
+const COUNTERS: [&str; 14] = [
     "packets_sent",
     "packets_received",
     "auth_failed_count",
     "bytes_received_count",
+    "throttled_ops",
+    "large_requests_rejected",
     "snapshot_error_count",
     "cnt_snapshottime",
     "sum_snapshottime",
     "ringkeeper_bytes_sent",
     "ringkeeper_connections_dropped",
+    "ringkeeper_sessions_throttled",
     "ringkeeper_log_flushes",
     "ringkeeper_transactions",
 ];

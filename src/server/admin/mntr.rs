@@ -10,6 +10,7 @@ use super::summary::Totals;
 use super::{java, standing};
 use crate::engine::census::{Census, Counters};
 use crate::engine::stages::{Stage, Stages};
+use crate::session::throttle::CERTAIN;
 
 /// The answer to `mntr`.
 pub(super) fn mntr(facts: &Facts, probe: &Probe, census: &Census) -> String {
@@ -42,6 +43,9 @@ pub(super) fn mntr(facts: &Facts, probe: &Probe, census: &Census) -> String {
     page.line("max_latency", totals.latency.max);
     page.line("min_client_response_size", replies.min);
     page.line("bytes_received_count", totals.bytes_received);
+    page.line("throttled_ops", totals.throttled);
+    page.line("large_requests_rejected", totals.large_rejected);
+    page.line("connection_drop_probability", f64::from(ledger.refusal_chance) / f64::from(CERTAIN));
     if let Some(member) = member {
         page.line("quorum_size", member.voters);
         if let Some(learners) = standing::learners(member) {
@@ -65,6 +69,7 @@ pub(super) fn mntr(facts: &Facts, probe: &Probe, census: &Census) -> String {
     page.line("ringkeeper_shards", census.shards.len());
     page.line("ringkeeper_bytes_sent", totals.bytes_sent);
     page.line("ringkeeper_connections_dropped", totals.dropped);
+    page.line("ringkeeper_sessions_throttled", ledger.throttled);
     page.line("ringkeeper_log_bytes", ledger.log_bytes);
     page.line("ringkeeper_log_flushes", ledger.flushes);
     page.line("ringkeeper_transactions", ledger.transactions);

@@ -18,6 +18,8 @@ pub(super) struct Totals {
     pub(super) outstanding: u64,
     pub(super) dropped: u64,
     pub(super) auth_failed: u64,
+    pub(super) throttled: u64,
+    pub(super) large_rejected: u64,
     pub(super) watches: u64,
     pub(super) latency: Latency,
 }
@@ -36,6 +38,8 @@ impl Totals {
             outstanding: sum(|counters| counters.outstanding),
             dropped: sum(|counters| counters.dropped),
             auth_failed: sum(|counters| counters.auth_failed),
+            throttled: sum(|counters| counters.throttled),
+            large_rejected: sum(|counters| counters.large_rejected),
             watches: census.shards.iter().map(|shard| shard.watches_total).sum(),
             latency,
         }

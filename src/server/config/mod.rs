@@ -17,6 +17,7 @@ pub mod resolve;
 pub mod sasl;
 pub mod settings;
 pub mod table;
+pub mod throttles;
 pub mod value;
 
 #[cfg(test)]

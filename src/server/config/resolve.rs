@@ -10,11 +10,12 @@ use super::place::Place;
 use super::settings::{
     AuditConfig, FlushConfig, FlushMethod, FourLetterWords, Pin, Sasl, Secret, SequencerPlacement, ServerConfig,
 };
+use super::throttles;
 use super::value::quoted;
 use crate::engine::sequencer::Lifetimes;
 use crate::ground::ids::ServerId;
 use crate::ground::limits;
-use crate::proto::members::server_id;
+use crate::proto::members::{Role, server_id};
 use crate::storage::retention::Policy;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -79,6 +80,7 @@ pub fn resolve(
         None => id_alone(given, my_id)?,
     };
     let is_member = ensemble.is_some();
+    let voters = ensemble.as_ref().map_or(0, |ensemble| ensemble.configuration.with_role(Role::Participant).count());
     let tick_time_ms = u32_of(given.int("tickTime")?);
     let (min_session_timeout_ms, max_session_timeout_ms) = session_timeouts(given, tick_time_ms)?;
     let readonlymode = given.bool("readonlymode.enabled")?;
@@ -99,6 +101,7 @@ pub fn resolve(
         my_id: id,
         session_server_id: if is_member { id.0 } else { 1 },
         conf_server_id: if is_member { id.0 } else { 0 },
+        throttles: throttles::resolve(given, voters)?,
         jute_maxbuffer: usize_of(given.int("jute.maxbuffer")?),
         four_letter_words: four_letter_words(given, readonlymode)?,
         super_digest: given

@@ -1,6 +1,7 @@
 //! Settings: the configuration in effect, every default filled in and every unit in its name or its comment.
 
 use super::ensemble::Ensemble;
+use super::throttles::Throttles;
 use crate::auth::SaslConfig;
 use crate::engine::sequencer::Lifetimes;
 use crate::ground::ids::ServerId;
@@ -47,6 +48,8 @@ pub struct ServerConfig {
     pub conf_server_id: u8,
     /// Largest frame a client may send, bytes (`jute.maxbuffer`); 1024 to `limits::FRAME_MAX_CEILING`.
     pub jute_maxbuffer: usize,
+    /// How much is let in at a time.
+    pub throttles: Throttles,
     /// Four-letter words that are answered.
     pub four_letter_words: FourLetterWords,
     /// `user:hash` of the superuser, if there is one.
