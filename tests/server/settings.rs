@@ -70,3 +70,20 @@ fn without_flushes_a_clean_stop_keeps_everything(shards: &[&str]) {
     let warnings: Vec<_> = said.iter().filter(|line| line.contains("WARN")).collect();
     assert!(warnings.len() == 1 && warnings[0].contains("forceSync"), "it is said at every start: {said:#?}");
 }
+
+/// Profiles for operators are settings that there are.
+#[test]
+fn profiles_of_tuning_are_good() {
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tuning/profiles")).unwrap();
+    let mut seen = 0;
+    for file in files {
+        let path = file.unwrap().path();
+        let lines = std::fs::read_to_string(&path).unwrap();
+        let directory = directory();
+        let words = ["--check", "--strict"];
+        let (code, said) = Setup::new(directory.path(), &[]).config(&lines).args(&words).run();
+        assert_eq!(code, Some(0), "{}: {said:#?}", path.display());
+        seen += 1;
+    }
+    assert!(seen >= 4);
+}

@@ -32,6 +32,7 @@ pub(super) fn mntr(facts: &Facts, probe: &Probe, census: &Census) -> String {
     page.line("packets_sent", totals.sent);
     page.line("packets_received", totals.received);
     page.line("max_client_response_size", replies.max);
+    page.line("connection_drop_probability", java::double(f64::from(ledger.refusal_chance) / f64::from(CERTAIN)));
     page.line("watch_count", totals.watches);
     page.line("auth_failed_count", totals.auth_failed);
     page.line("min_latency", totals.latency.min_or_zero());
@@ -42,10 +43,9 @@ pub(super) fn mntr(facts: &Facts, probe: &Probe, census: &Census) -> String {
     page.line("uptime", census.mono.since(census.since));
     page.line("max_latency", totals.latency.max);
     page.line("min_client_response_size", replies.min);
-    page.line("bytes_received_count", totals.bytes_received);
     page.line("throttled_ops", totals.throttled);
+    page.line("bytes_received_count", totals.bytes_received);
     page.line("large_requests_rejected", totals.large_rejected);
-    page.line("connection_drop_probability", f64::from(ledger.refusal_chance) / f64::from(CERTAIN));
     if let Some(member) = member {
         page.line("quorum_size", member.voters);
         if let Some(learners) = standing::learners(member) {
