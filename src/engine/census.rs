@@ -232,6 +232,23 @@ pub struct ShardCensus {
     pub digests: Vec<(Zxid, u64)>,
 }
 
+/// How group commit behaves, and by which estimates.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FlushCensus {
+    /// A controller moves the knobs.
+    pub adapts: bool,
+    /// Flushes in flight at most, now.
+    pub flights: u64,
+    /// Linger now, us.
+    pub linger_us: u64,
+    /// Mean time of the last flushes, us: until a batch and all before it are durable.
+    pub flush_us: u64,
+    /// Transactions a second when there were last some.
+    pub arrivals: u64,
+    /// Times that the controller went over to another setting. Trials are not counted.
+    pub decisions: u64,
+}
+
 /// What the sequencer knows.
 #[derive(Clone, Debug, Default)]
 pub struct LedgerCensus {
@@ -263,6 +280,8 @@ pub struct LedgerCensus {
     pub log_bytes: u64,
     /// Flushes so far.
     pub flushes: u64,
+    /// How group commit behaves.
+    pub flush: FlushCensus,
     /// Transactions so far.
     pub transactions: u64,
     /// Last transaction that is durable in the log.

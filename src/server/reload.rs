@@ -10,11 +10,17 @@ use crate::runtime::acceptor::Doorway;
 use crate::runtime::mesh::Common;
 
 /// Keys that are taken up at once. The others take a restart.
-const LIVE: [&str; 5] = ["flush.flights", "flush.lingerMicros", "flush.batchBytes", "maxClientCnxns", "maxCnxns"];
+const LIVE: [&str; 6] = ["flush.mode", "flush.flights", "flush.lingerMicros", "flush.batchBytes", "maxClientCnxns", "maxCnxns"];
 
 /// How group commit behaves by a configuration.
 pub(super) const fn flush_knobs(config: &ServerConfig) -> FlushKnobs {
-    FlushKnobs { flights: config.flush.flights, linger_us: config.flush.linger_micros, batch_bytes: config.flush.batch_bytes }
+    let flush = &config.flush;
+    FlushKnobs {
+        flights: flush.flights,
+        linger_us: flush.linger_micros,
+        batch_bytes: flush.batch_bytes,
+        adapts: flush.is_adaptive,
+    }
 }
 
 /// What is needed for it.

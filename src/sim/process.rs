@@ -239,6 +239,7 @@ impl Process {
             flights: usize::try_from(settings.flights).expect("a few"),
             linger_us: 0,
             batch_bytes: usize::try_from((settings.batch * 200).min(room - LARGEST.min(room / 2))).expect("a small batch"),
+            adapts: false,
         };
         let ids = Ids::starting(now.wall.0.unsigned_abs(), me);
         let last = restored.last;

@@ -18,11 +18,13 @@ pub struct FlushKnobs {
     pub linger_us: u64,
     /// Payload bytes at which a batch waits no longer.
     pub batch_bytes: usize,
+    /// Whether a controller moves flights and linger from there on.
+    pub adapts: bool,
 }
 
 impl Default for FlushKnobs {
     fn default() -> Self {
-        Self { flights: 4, linger_us: 0, batch_bytes: limits::BATCH_BYTES_DEFAULT }
+        Self { flights: 4, linger_us: 0, batch_bytes: limits::BATCH_BYTES_DEFAULT, adapts: false }
     }
 }
 
@@ -40,6 +42,11 @@ pub(super) struct Builder {
 impl Builder {
     pub(super) fn is_empty(&self) -> bool {
         self.batch.entries.is_empty()
+    }
+
+    /// When its first transaction joined, us; now where there is none.
+    pub(super) fn opened_us(&self, now_us: u64) -> u64 {
+        if self.is_empty() { now_us } else { self.opened_us }
     }
 
     /// Whether another transaction may join: there is room for the largest one.

@@ -64,6 +64,7 @@ impl Sequencer {
             local_sessions: self.locals().map(|locals| locals.len() as u64),
             log_bytes: self.log_bytes,
             flushes: self.flushes,
+            flush: self.adapt.census(),
             transactions: self.transactions,
             logged: self.appender.durable(),
             archive: self.archive,

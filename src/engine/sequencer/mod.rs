@@ -4,6 +4,7 @@
 //! names a length, frame a batch and start its write, then take [`Sequencer::outward`] and push it to the shards. Nothing
 //! that it returns may be shown before the driver has it: a batch appears in `outward` only when it is durable.
 
+mod adapt;
 mod allowance;
 mod batch;
 mod corridor;
@@ -110,6 +111,7 @@ pub struct Sequencer {
     ids: Ids,
     appender: Appender,
     knobs: FlushKnobs,
+    adapt: adapt::Adapt,
     builder: Builder,
     flights: VecDeque<Flight>,
     gathers: Gathers,
@@ -142,13 +144,14 @@ impl Sequencer {
     /// An engine over what recovery restored.
     #[must_use]
     pub fn new(restored: Restored, ids: Ids, appender: Appender, knobs: FlushKnobs, shards: u16, now: Now) -> Self {
-        let Restored { ledger, sessions, last } = restored;
+        let (Restored { ledger, sessions, last }, adapt) = (restored, adapt::Adapt::new(knobs));
         Self {
             ledger,
             sessions,
             ids,
             appender,
-            knobs,
+            knobs: adapt.knobs(),
+            adapt,
             builder: Builder::default(),
             flights: VecDeque::new(),
             gathers: Gathers::new(shards, now.mono()),
@@ -176,11 +179,6 @@ impl Sequencer {
     pub const fn enforcing_quotas(mut self, enforces: bool) -> Self {
         self.ledger.enforce_quotas(enforces);
         self
-    }
-
-    /// Group commit behaves so from now on.
-    pub const fn set_knobs(&mut self, knobs: FlushKnobs) {
-        self.knobs = knobs;
     }
 
     /// Newest transaction that shards may show.
@@ -447,6 +445,7 @@ impl Sequencer {
     /// Closes the batch, or makes a mark where none is open, and frames it into `out`, whose length [`Sequencer::due`] named.
     pub fn frame(&mut self, out: &mut [u8], now: Now) -> Placement {
         self.flushes += 1;
+        self.flush_starts(now);
         self.log_bytes += out.len() as u64;
         if self.member.is_some() {
             return self.member_frame(out);
@@ -467,6 +466,7 @@ impl Sequencer {
     /// A log write is durable; writes may finish in any order. What this delivers goes outward.
     pub fn flushed(&mut self, sequence: u64, now: Now) {
         self.appender.flushed(sequence);
+        self.flush_ends(now);
         let logged = self.appender.durable();
         let done = self.flights.len() - self.appender.in_flight();
         if self.member.is_some() {

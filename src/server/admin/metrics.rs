@@ -17,6 +17,8 @@ pub(super) fn metrics(facts: &Facts, probe: &Probe, census: &Census) -> String {
         "gauge",
         &[(format!("{{version=\"{}\",server_state=\"{role}\"}}", facts.version), "1".to_owned())],
     );
+    let mode = if census.ledger.flush.adapts { "adaptive" } else { "fixed" };
+    family(&mut page, "ringkeeper_flush_mode", "gauge", &[(format!("{{mode=\"{mode}\"}}"), "1".to_owned())]);
     let figures = mntr::mntr(facts, probe, census);
     for line in figures.lines() {
         let Some((name, value)) = line.strip_prefix("zk_").and_then(|line| line.split_once('\t')) else { continue };
@@ -54,7 +56,7 @@ pub(super) fn metrics(facts: &Facts, probe: &Probe, census: &Census) -> String {
 const WRITES: &str = "a String takes every write";
 
 /// Figures that only grow while the server runs.
-const COUNTERS: [&str; 14] = [
+const COUNTERS: [&str; 15] = [
     "packets_sent",
     "packets_received",
     "auth_failed_count",
@@ -68,6 +70,7 @@ const COUNTERS: [&str; 14] = [
     "ringkeeper_connections_dropped",
     "ringkeeper_sessions_throttled",
     "ringkeeper_log_flushes",
+    "ringkeeper_flush_decisions",
     "ringkeeper_transactions",
 ];
 

@@ -73,6 +73,13 @@ pub(super) fn mntr(facts: &Facts, probe: &Probe, census: &Census) -> String {
     page.line("ringkeeper_log_bytes", ledger.log_bytes);
     page.line("ringkeeper_log_flushes", ledger.flushes);
     page.line("ringkeeper_transactions", ledger.transactions);
+    let flush = &ledger.flush;
+    page.line("ringkeeper_flush_mode", if flush.adapts { "adaptive" } else { "fixed" });
+    page.line("ringkeeper_flush_linger_us", flush.linger_us);
+    page.line("ringkeeper_flush_flights", flush.flights);
+    page.line("ringkeeper_flush_time_us", flush.flush_us);
+    page.line("ringkeeper_flush_arrivals_per_s", flush.arrivals);
+    page.line("ringkeeper_flush_decisions", flush.decisions);
     if let Some(member) = member {
         page.line("ringkeeper_epoch_promised", member.promise.0);
         page.line("ringkeeper_epoch_joined", member.promise.1);

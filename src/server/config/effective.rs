@@ -99,6 +99,7 @@ fn shown(config: &ServerConfig, given: &Given, name: &str) -> Option<String> {
         "znode.container.maxNeverUsedIntervalMs" => config.lifetimes.max_never_used_ms.to_string(),
         "4lw.commands.whitelist" => config.four_letter_words.to_string(),
         "flush.method" => config.flush.method.to_string(),
+        "flush.mode" => if config.flush.is_adaptive { "adaptive" } else { "fixed" }.to_owned(),
         "flush.flights" => config.flush.flights.to_string(),
         "flush.lingerMicros" => config.flush.linger_micros.to_string(),
         "flush.batchBytes" => config.flush.batch_bytes.to_string(),

@@ -127,6 +127,7 @@ pub fn resolve(
             flights: usize_of(given.int("flush.flights")?),
             linger_micros: u64_of(given.int("flush.lingerMicros")?),
             batch_bytes: usize_of(given.int("flush.batchBytes")?),
+            is_adaptive: given.text("flush.mode")? == "adaptive",
         },
         fsync_warning_ms: u64_of(given.int("fsync.warningthresholdms")?),
         tree_digest_enabled: given.bool("digest.enabled")?,

@@ -145,6 +145,8 @@ pub struct FlushConfig {
     pub linger_micros: u64,
     /// Payload at which a batch closes though it could wait, bytes.
     pub batch_bytes: usize,
+    /// A controller moves flights and linger.
+    pub is_adaptive: bool,
 }
 
 /// By which call the log is made durable.

@@ -84,7 +84,7 @@ impl Life {
         let view = restored.ledger.tree().view().clone();
         let archivist = archive::archivist(config, &mut since, view, last, 7);
         let ids = Ids::starting(wall.0.unsigned_abs(), ServerId(1));
-        let knobs = FlushKnobs { flights: 1 + dice.below(4), linger_us: 0, batch_bytes: BATCH_BYTES };
+        let knobs = FlushKnobs { flights: 1 + dice.below(4), linger_us: 0, batch_bytes: BATCH_BYTES, adapts: number % 2 == 1 };
         let sequencer = Sequencer::new(restored, ids, Appender::new(position, since.image), knobs, 1, now);
         let holdings = Holdings {
             dir: dir.path().to_owned(),

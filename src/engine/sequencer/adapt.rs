@@ -1,0 +1,435 @@
+//! Adapt: keeps the knobs of group commit where the drive and the load want them (`docs/group-commit.md`).
+
+use std::collections::VecDeque;
+
+use super::Sequencer;
+use super::batch::FlushKnobs;
+use crate::engine::census::FlushCensus;
+use crate::ground::ids::Zxid;
+use crate::ground::limits::FLIGHTS_MAX;
+use crate::ground::time::Now;
+
+/// Flushes in flight that are tried.
+const RUNGS: [usize; 5] = [1, 2, 4, 8, FLIGHTS_MAX];
+
+/// Lingers that are tried, quarters of the time that a flush takes.
+const QUARTERS: u64 = 2;
+
+/// The longest linger that is ever chosen, us.
+const LINGER_MAX_US: u64 = 10_000;
+
+/// Flushes, and microseconds, of an epoch: what is measured of a setting in one go. It ends when it has both, or when it has lasted
+/// long and has a quarter of the flushes.
+const EPOCH_FLUSHES: u64 = 64;
+const EPOCH_US: u64 = 10_000;
+const EPOCH_LONG_US: u64 = 1_000_000;
+
+/// Flushes after which a trial that is plainly worse ends.
+const TASTE_FLUSHES: u64 = 16;
+
+/// A setting is better where it costs less than so many hundredths of the one in use, before the trial and after it.
+const BETTER: u64 = 95;
+/// It is so plainly better that it is not tried a second time.
+const PLAINLY_BETTER: u64 = 80;
+/// It is so plainly worse that its trial ends at once.
+const PLAINLY_WORSE: u64 = 130;
+
+/// Epochs between two trials once every setting was tried: at first, and when nothing was found for long.
+const REST: u64 = 16;
+const REST_MAX: u64 = 128;
+
+/// Rounds in which a plainly worse setting is not tried.
+const SHUNNED: u8 = 7;
+
+/// Epochs in a row that must differ from what was settled on before everything is tried anew.
+const STRANGE: u8 = 2;
+
+/// Averages move by an eighth of the difference.
+const EIGHTH: u64 = 8;
+
+/// Estimates of the drive and the load. Time is told, us; a clock that goes back counts as one that stands.
+#[derive(Debug, Default)]
+pub struct Pace {
+    flush_us: u64,
+    /// Arrivals a second.
+    rate: u64,
+    window: (u64, u64),
+}
+
+impl Pace {
+    /// A flush has taken so long, us.
+    fn flush(&mut self, took: u64) {
+        // In 64ths of a microsecond below, so that short flushes do not get stuck on a whole one.
+        let took = took.min(1 << 40) << 6;
+        self.flush_us = match self.flush_us {
+            0 => took,
+            old => old - old / EIGHTH + took / EIGHTH,
+        };
+    }
+
+    /// So many transactions came up to now.
+    fn arrived(&mut self, count: u64, now_us: u64) {
+        let (since, so_far) = self.window;
+        let all = so_far.saturating_add(count);
+        let us = now_us.saturating_sub(since);
+        self.window = if us < 100_000 {
+            (since.min(now_us), all)
+        } else {
+            let rate = u64::try_from(u128::from(all) * 1_000_000 / u128::from(us)).unwrap_or(u64::MAX);
+            // After a pause the past says nothing.
+            self.rate = if self.rate == 0 || us > 1_000_000 { rate } else { self.rate / 2 + rate / 2 };
+            (now_us, 0)
+        };
+    }
+
+    /// Time from handing a batch to the drive until it and all before it are durable, us.
+    #[must_use]
+    pub const fn flush_us(&self) -> u64 {
+        self.flush_us >> 6
+    }
+}
+
+/// What is tried: flushes in flight, and quarters of a flush's time to linger.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Setting {
+    rung: usize,
+    quarters: u64,
+}
+
+/// What an epoch has seen.
+#[derive(Clone, Copy, Debug, Default)]
+struct Epoch {
+    since: u64,
+    flushes: u64,
+    /// Transactions made durable.
+    done: u64,
+    /// Transactions times microseconds that they were on their way.
+    area: u128,
+}
+
+impl Epoch {
+    /// Mean time of a transaction on its way, 64ths of a microsecond: by Little's law, those on their way over those done a second.
+    fn cost(&self) -> u64 {
+        u64::try_from(self.area.saturating_mul(64) / u128::from(self.done.max(1))).unwrap_or(u64::MAX)
+    }
+
+    fn us(&self, now_us: u64) -> u64 {
+        now_us.saturating_sub(self.since)
+    }
+
+    fn is_over(&self, now_us: u64) -> bool {
+        let us = self.us(now_us);
+        self.done > 0
+            && (self.flushes >= EPOCH_FLUSHES && us >= EPOCH_US || self.flushes >= EPOCH_FLUSHES / 4 && us >= EPOCH_LONG_US)
+    }
+
+    /// Transactions made durable, a second.
+    fn rate(&self, now_us: u64) -> u64 {
+        u64::try_from(u128::from(self.done) * 1_000_000 / u128::from(self.us(now_us).max(1))).unwrap_or(u64::MAX)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// The setting in use is measured.
+    Base,
+    /// Another one is; that in use cost so much before.
+    Trial { before: u64 },
+    /// The one in use is measured after the trial of another.
+    Again { other: Setting, before: u64, cost: u64 },
+}
+
+/// The controller. It sees what is on its way, in which time, and says how group commit behaves.
+#[derive(Debug)]
+pub struct Adapt {
+    given: FlushKnobs,
+    pace: Pace,
+    setting: Setting,
+    other: Setting,
+    step: Step,
+    epoch: Epoch,
+    /// Flushes handed to the drive and not ended, when each was.
+    started: VecDeque<u64>,
+    /// Of those, how many must end before an epoch begins: they belong to another setting.
+    foreign: usize,
+    /// The last look: when, the newest transaction, and the newest that is durable.
+    seen: (u64, Zxid, Zxid),
+    /// Number of the next candidate.
+    next: usize,
+    shunned: [u8; CANDIDATES],
+    /// Has won once, and must again.
+    confirms: bool,
+    /// Candidates in a row that were not better.
+    refused: usize,
+    rest: u64,
+    rested: u64,
+    /// Flush time and rate when this was settled.
+    settled: Option<(u64, u64)>,
+    strange: u8,
+    decisions: u64,
+}
+
+/// Every other rung without linger, and the rung in use with every linger and without.
+const CANDIDATES: usize = NEAREST.len() + QUARTERS as usize + 1;
+
+/// Whether one is more than twice the other.
+const fn differ(a: u64, b: u64) -> bool {
+    a / 2 > b || b / 2 > a
+}
+
+impl Adapt {
+    /// A controller that begins at these knobs.
+    #[must_use]
+    pub fn new(given: FlushKnobs) -> Self {
+        let rung = RUNGS.iter().rposition(|flights| *flights <= given.flights).unwrap_or(0);
+        let setting = Setting { rung, quarters: 0 };
+        Self {
+            given,
+            pace: Pace::default(),
+            setting,
+            other: setting,
+            step: Step::Base,
+            epoch: Epoch::default(),
+            started: VecDeque::new(),
+            foreign: 0,
+            seen: (0, Zxid::ZERO, Zxid::ZERO),
+            next: 0,
+            shunned: [0; CANDIDATES],
+            confirms: false,
+            refused: 0,
+            rest: REST,
+            rested: 0,
+            settled: None,
+            strange: 0,
+            decisions: 0,
+        }
+    }
+
+    /// Other knobs: where they differ it begins anew from them. What is known of the drive stays.
+    pub fn set(&mut self, given: FlushKnobs) {
+        if given == self.given {
+            return;
+        }
+        let old = std::mem::replace(self, Self::new(given));
+        (self.pace, self.seen, self.decisions) = (old.pace, old.seen, old.decisions);
+        (self.foreign, self.started) = (old.started.len(), old.started);
+    }
+
+    /// The knobs now.
+    #[must_use]
+    pub fn knobs(&self) -> FlushKnobs {
+        if !self.given.adapts {
+            return self.given;
+        }
+        let at = if matches!(self.step, Step::Trial { .. }) { self.other } else { self.setting };
+        let linger_us = (self.pace.flush_us() / 4 * at.quarters).min(LINGER_MAX_US);
+        FlushKnobs { flights: RUNGS[at.rung], linger_us, ..self.given }
+    }
+
+    /// A batch goes to the drive; the newest transaction is `proposed`, and the oldest that waits came at `opened_us`.
+    pub fn started(&mut self, proposed: Zxid, durable: Zxid, opened_us: u64, now_us: u64) {
+        self.look(proposed, durable, opened_us, now_us);
+        self.started.push_back(now_us);
+    }
+
+    /// A flush has ended, and so many are in flight still, those among them that wait for one before them.
+    pub fn ended(&mut self, proposed: Zxid, durable: Zxid, in_flight: usize, now_us: u64) {
+        self.look(proposed, durable, now_us, now_us);
+        while self.started.len() > in_flight {
+            let Some(since) = self.started.pop_front() else { break };
+            self.pace.flush(now_us.saturating_sub(since));
+            if self.foreign == 0 {
+                self.epoch.flushes += 1;
+            } else {
+                self.foreign -= 1;
+                if self.foreign == 0 {
+                    self.epoch = Epoch { since: now_us, ..Epoch::default() };
+                }
+            }
+        }
+        if self.given.adapts && self.foreign == 0 {
+            self.judge(now_us);
+        }
+    }
+
+    /// Adds up what is on its way. Where nothing was, the time before `opened_us` does not count.
+    fn look(&mut self, proposed: Zxid, durable: Zxid, opened_us: u64, now_us: u64) {
+        let (since, old_proposed, old_durable) = std::mem::replace(&mut self.seen, (now_us, proposed, durable));
+        let marks = (between(old_durable, old_proposed), between(old_proposed, proposed), between(old_durable, durable));
+        let (Some(before), Some(came), Some(done)) = marks else {
+            return self.begin(now_us);
+        };
+        self.pace.arrived(came, now_us);
+        let since = if before == 0 { since.max(opened_us) } else { since };
+        // Those that came meanwhile did so evenly, for want of better knowledge; those that ended did so now.
+        let held = 2 * before + came;
+        self.epoch.area = self.epoch.area.saturating_add(u128::from(now_us.saturating_sub(since)) * u128::from(held) / 2);
+        self.epoch.done += done;
+    }
+
+    /// Measures anew; flushes under way belong to what was before.
+    fn begin(&mut self, now_us: u64) {
+        self.epoch = Epoch { since: now_us, ..Epoch::default() };
+        self.foreign = self.started.len();
+    }
+
+    fn judge(&mut self, now_us: u64) {
+        let cost = self.epoch.cost();
+        match self.step {
+            Step::Trial { before } if self.epoch.flushes >= TASTE_FLUSHES && worse(cost, before) => {
+                // Nobody is made to wait for the certainty that it is worse.
+                let at = self.next % CANDIDATES;
+                self.shunned[at] = SHUNNED;
+                self.refuse(now_us);
+            }
+            _ if !self.epoch.is_over(now_us) => {}
+            Step::Base => self.base(cost, now_us),
+            Step::Trial { before } => {
+                self.step = Step::Again { other: self.other, before, cost };
+                self.begin(now_us);
+            }
+            Step::Again { other, before, cost: tried } => {
+                let base = before.min(cost);
+                if below(tried, base, PLAINLY_BETTER) || below(tried, base, BETTER) && self.confirms {
+                    self.adopt(other, now_us);
+                } else if below(tried, base, BETTER) {
+                    self.confirms = true;
+                    self.step = Step::Trial { before: cost };
+                    self.begin(now_us);
+                } else {
+                    self.refuse(now_us);
+                }
+            }
+        }
+    }
+
+    /// The setting in use was measured: another is tried, or it rests.
+    fn base(&mut self, cost: u64, now_us: u64) {
+        let is = (self.pace.flush_us(), self.epoch.rate(now_us));
+        self.rested += 1;
+        if let Some(settled) = self.settled {
+            self.strange = if differ(is.0, settled.0) || differ(is.1, settled.1) { self.strange + 1 } else { 0 };
+            if self.strange >= STRANGE {
+                self.anew();
+            } else if self.rested < self.rest {
+                return self.begin_base(now_us);
+            } else {
+                self.rest = (self.rest * 2).min(REST_MAX);
+            }
+        } else if self.refused >= CANDIDATES {
+            self.settled = Some(is);
+            self.rested = 0;
+            return self.begin_base(now_us);
+        }
+        for _ in 0..CANDIDATES {
+            if let Some(other) = self.candidate() {
+                self.other = other;
+                self.confirms = false;
+                self.step = Step::Trial { before: cost };
+                return self.begin(now_us);
+            }
+            self.refuse(now_us);
+        }
+        self.begin_base(now_us);
+    }
+
+    /// The next that is not the one in use and not shunned.
+    fn candidate(&mut self) -> Option<Setting> {
+        let setting = self.setting;
+        let at = self.next % CANDIDATES;
+        let candidate = match NEAREST.get(at) {
+            Some(steps) => Setting { rung: (setting.rung + steps) % RUNGS.len(), quarters: 0 },
+            None => Setting { rung: setting.rung, quarters: (at - NEAREST.len()) as u64 },
+        };
+        if self.shunned[at] > 0 {
+            self.shunned[at] -= 1;
+            return None;
+        }
+        // With one flush in flight nothing lingers.
+        (candidate != setting && (candidate.quarters == 0 || RUNGS[candidate.rung] > 1)).then_some(candidate)
+    }
+
+    fn begin_base(&mut self, now_us: u64) {
+        self.step = Step::Base;
+        // The same setting goes on: nothing under way is foreign.
+        self.epoch = Epoch { since: now_us, ..Epoch::default() };
+    }
+
+    fn refuse(&mut self, now_us: u64) {
+        let was_trial = matches!(self.step, Step::Trial { .. });
+        self.step = Step::Base;
+        self.next = (self.next + 1) % CANDIDATES;
+        self.refused = (self.refused + 1).min(CANDIDATES);
+        self.rested = 0;
+        if was_trial {
+            self.begin(now_us);
+        } else {
+            self.begin_base(now_us);
+        }
+    }
+
+    fn adopt(&mut self, other: Setting, now_us: u64) {
+        self.decisions += 1;
+        self.setting = other;
+        self.anew();
+        self.step = Step::Base;
+        self.begin(now_us);
+    }
+
+    /// Everything is tried again, one after the other.
+    fn anew(&mut self) {
+        (self.next, self.refused, self.rest, self.rested, self.strange) = (0, 0, REST, 0, 0);
+        self.shunned = [0; CANDIDATES];
+        self.settled = None;
+    }
+
+    /// What is told of it.
+    #[must_use]
+    pub fn census(&self) -> FlushCensus {
+        let FlushKnobs { flights, linger_us, adapts, .. } = self.knobs();
+        let (flush_us, arrivals) = (self.pace.flush_us(), self.pace.rate);
+        FlushCensus { adapts, flights: flights as u64, linger_us, flush_us, arrivals, decisions: self.decisions }
+    }
+}
+
+/// Steps from a rung to the others in a circle: one down, one up, two down, two up.
+const NEAREST: [usize; RUNGS.len() - 1] = [RUNGS.len() - 1, 1, RUNGS.len() - 2, 2];
+
+/// Transactions after one up to another; `None` where an epoch begins between them, where they go back, and at the very beginning.
+fn between(from: Zxid, to: Zxid) -> Option<u64> {
+    if from == Zxid::ZERO || from.epoch() != to.epoch() {
+        return None;
+    }
+    u64::from(to.counter()).checked_sub(from.counter().into())
+}
+
+fn below(cost: u64, base: u64, hundredths: u64) -> bool {
+    u128::from(cost) * 100 < u128::from(base) * u128::from(hundredths)
+}
+
+fn worse(cost: u64, base: u64) -> bool {
+    u128::from(cost) * 100 > u128::from(base) * u128::from(PLAINLY_WORSE)
+}
+
+impl Sequencer {
+    /// Group commit behaves so from now on.
+    pub fn set_knobs(&mut self, knobs: FlushKnobs) {
+        self.adapt.set(knobs);
+        self.knobs = self.adapt.knobs();
+    }
+
+    /// A batch is about to be handed to the drive.
+    pub(super) fn flush_starts(&mut self, now: Now) {
+        let opened_us = self.builder.opened_us(now.micros);
+        self.adapt.started(self.proposed, self.appender.durable(), opened_us, now.micros);
+    }
+
+    /// A flush is durable: the knobs may have become others.
+    pub(super) fn flush_ends(&mut self, now: Now) {
+        self.adapt.ended(self.proposed, self.appender.durable(), self.appender.in_flight(), now.micros);
+        self.knobs = self.adapt.knobs();
+    }
+}
+
+#[cfg(test)]
+mod tests;
