@@ -237,9 +237,8 @@ impl Process {
         let room = (settings.segment - 1) * BLOCK as u64;
         let knobs = FlushKnobs {
             flights: usize::try_from(settings.flights).expect("a few"),
-            linger_us: 0,
             batch_bytes: usize::try_from((settings.batch * 200).min(room - LARGEST.min(room / 2))).expect("a small batch"),
-            adapts: false,
+            ..FlushKnobs::default()
         };
         let ids = Ids::starting(now.wall.0.unsigned_abs(), me);
         let last = restored.last;
