@@ -9,7 +9,7 @@
 //! 3. [`engine`]: shard and sequencer, compositions that do no I/O
 //! 4. [`runtime`], [`sim`] and [`client`]: the worlds
 //! 5. [`server`]: configuration, boot, stop, admin words
-//! 6. [`cli`], [`bench`], [`migrate`], [`recipes`]: the doors to the street
+//! 6. [`cli`], [`bench`], [`migrate`], [`recipes`], [`tune`]: the doors to the street
 
 pub mod ground;
 
@@ -34,3 +34,4 @@ pub mod bench;
 pub mod cli;
 pub mod migrate;
 pub mod recipes;
+pub mod tune;

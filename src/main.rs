@@ -17,6 +17,7 @@ use ringkeeper::cli::sim::Sim;
 use ringkeeper::cli::top::Top;
 use ringkeeper::migrate::command::Migrate;
 use ringkeeper::recipes::{Elect, Lock, Watch};
+use ringkeeper::tune::doctor::Doctor;
 
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let build = if cfg!(debug_assertions) { "debug" } else { "release" };
@@ -38,7 +39,8 @@ clients wait for it?\n  ringkeeper log --help         read a server's log\n  rin
 images\n  ringkeeper migrate --help     \
 move here from a ZooKeeper server, or back\n  ringkeeper recover --help     an ensemble has lost its majority for good\n  \
 ringkeeper cli --help         read and change the tree of any ZooKeeper server\n  \
-ringkeeper top --help         what does a server do now, and where does the time go?\n  ringkeeper lock --help        run a command under a lock; elect, watch: as a leader, at each change\n\nExit codes: 0 stopped when told to, 1 could not start or had to stop, 2 wrong usage."
+ringkeeper top --help         what does a server do now, and where does the time go?\n  \
+ringkeeper doctor             what of this machine is in its way?\n  ringkeeper lock --help        run a command under a lock; elect, watch: as a leader, at each change\n\nExit codes: 0 stopped when told to, 1 could not start or had to stop, 2 wrong usage."
 )]
 struct Ringkeeper {
     #[command(subcommand)]
@@ -55,6 +57,7 @@ enum Command {
     Recover(Recover),
     Sim(Sim),
     Top(Top),
+    Doctor(Doctor),
     Cli(Shell),
     Lock(Lock),
     Elect(Elect),
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Recover(command) => command.run(),
         Command::Sim(command) => command.run(),
         Command::Top(command) => command.run(),
+        Command::Doctor(command) => command.run(),
         Command::Cli(command) => command.run(),
         Command::Lock(command) => command.run(),
         Command::Elect(command) => command.run(),

@@ -9,8 +9,8 @@ pub const FRAME_MAX_DEFAULT: usize = 0x000f_ffff;
 /// Largest value that `jute.maxbuffer` may be raised to here, bytes.
 pub const FRAME_MAX_CEILING: usize = 64 << 20;
 
-/// Longest frame of a write that is passed over and refused where it is longer than `jute.maxbuffer`, bytes; longer ones end the connection.
-pub const FRAME_SKIP_MAX: usize = FRAME_MAX_CEILING;
+/// Of a write that is longer than `jute.maxbuffer`: up to so many times that it is passed over and refused; a longer one ends the connection.
+pub const OVERLONG_TIMES: usize = 2;
 
 /// Bytes read from one socket in one turn, so that no client starves its neighbours.
 pub const READ_CHUNK: usize = 64 << 10;

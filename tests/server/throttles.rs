@@ -16,10 +16,10 @@ both!(
 
 fn a_write_that_is_too_long_leaves_its_session_alive(shards: &[&str]) {
     let directory = directory();
-    let server = Setup::new(directory.path(), shards).args(&["-Djute.maxbuffer=4096"]).start();
+    let server = Setup::new(directory.path(), shards).args(&["-Djute.maxbuffer=20000000"]).start();
     let mut client = server.client();
     client.create("/p", b"", CreateMode::Ephemeral).unwrap();
-    for size in [5000, 1 << 20, 40 << 20] {
+    for size in [20_000_001, 30_000_000, 39_000_000] {
         let long = vec![b'x'; size];
         for result in [client.create("/q", &long, CreateMode::Persistent).map(|_| ()), client.set("/p", &long, -1).map(|_| ())] {
             let refusal = result.unwrap_err().refusal();
@@ -27,7 +27,7 @@ fn a_write_that_is_too_long_leaves_its_session_alive(shards: &[&str]) {
         }
         assert!(client.exists("/p", false).unwrap().is_some(), "the session and what it owns are there");
     }
-    let long = vec![b'x'; 64 << 20];
+    let long = vec![b'x'; 40_000_001];
     let gone = client.set("/p", &long, -1);
     assert!(matches!(gone, Err(ClientError::Closed | ClientError::Io(_))), "{gone:?}");
     server.stop();

@@ -4,7 +4,7 @@ use super::ask::{self, Frame};
 use super::{C, Rig, Setup};
 use crate::engine::shard::Flow;
 use crate::ground::ids::SessionId;
-use crate::ground::limits::{FRAME_MAX_CEILING, FRAME_SKIP_MAX};
+use crate::ground::limits::OVERLONG_TIMES;
 use crate::proto::opcode::{CLOSE_SESSION, CREATE, EXISTS, MULTI, PING, SET_DATA, SET_WATCHES};
 use crate::session::throttle::{Rules, Weights};
 
@@ -30,7 +30,7 @@ fn answers(rig: &mut Rig, c: C) -> Vec<(i32, i32)> {
 
 #[test]
 fn a_write_that_is_too_long_is_refused_in_its_turn_and_its_session_lives_on() {
-    let short = |setup| Setup { frame_max: 1024, ..setup };
+    let short = |setup| Setup { frame_max: 3000, ..setup };
     on_both(short, |rig| {
         let c = rig.connect(0);
         rig.create(c, "/p", 0).path_stat();
@@ -59,7 +59,7 @@ fn a_write_that_is_too_long_is_refused_in_its_turn_and_its_session_lives_on() {
 
 #[test]
 fn a_write_that_is_too_long_may_come_in_pieces() {
-    let mut rig = Rig::with(Setup { frame_max: 1024, ..Setup::of(1) });
+    let mut rig = Rig::with(Setup { frame_max: 2000, ..Setup::of(1) });
     let c = rig.connect(0);
     let long = ask::request(1, CREATE, &ask::create("/q", &"x".repeat(3000), 0));
     let next = ask::request(2, EXISTS, &ask::path_watch("/q", false));
@@ -72,8 +72,9 @@ fn a_write_that_is_too_long_may_come_in_pieces() {
 
 #[test]
 fn what_else_is_too_long_ends_its_connection() {
+    const FRAME_MAX: usize = 1600;
     let ends = |bytes: &[u8]| {
-        let mut rig = Rig::with(Setup { frame_max: 1024, ..Setup::of(1) });
+        let mut rig = Rig::with(Setup { frame_max: FRAME_MAX, ..Setup::of(1) });
         let c = rig.connect(0);
         rig.raw(c, bytes);
         rig.run();
@@ -95,9 +96,9 @@ fn what_else_is_too_long_ends_its_connection() {
         bytes.extend_from_slice(&ask::request(1, CREATE, &[])[4..]);
         bytes
     };
-    assert_eq!(FRAME_SKIP_MAX, FRAME_MAX_CEILING);
-    assert!(!ends(&claims(FRAME_SKIP_MAX)));
-    for length in [FRAME_SKIP_MAX + 1, i32::MAX as usize, 1 << 31, u32::MAX as usize] {
+    let most = OVERLONG_TIMES * FRAME_MAX;
+    assert!(!ends(&claims(FRAME_MAX + 1)) && !ends(&claims(most)));
+    for length in [most + 1, i32::MAX as usize, 1 << 31, u32::MAX as usize] {
         assert!(ends(&claims(length)), "{length}");
     }
 }

@@ -157,12 +157,13 @@ impl Shard {
         }
     }
 
-    /// A frame that is longer than may be. A write is refused and passed over, so that its session lives on: a client that asks the same
-    /// again after each lost connection would never learn why. Everything else ends the connection, as all of it does in ZooKeeper.
+    /// A frame that is longer than may be. A write that is not far beyond is refused and passed over, so that its session lives on: a client
+    /// that asks the same again after each lost connection would never learn why. Everything else ends the connection, as all of it does in
+    /// ZooKeeper; kazoo, for one, counts on that for a write of 2 MiB.
     fn overlong(&mut self, id: ConnId, input: &[u8], bad: BadLength, now: Now) -> Overlong {
         let Some(conn) = self.conns.get(id).filter(|conn| conn.phase == Phase::Live) else { return Overlong::Fatal };
         let length = match usize::try_from(bad.0) {
-            Ok(length) if length <= limits::FRAME_SKIP_MAX && self.desk.auth.lets_in(&conn.who) => length,
+            Ok(length) if length <= limits::OVERLONG_TIMES * self.config.frame_max && self.desk.auth.lets_in(&conn.who) => length,
             _ => return Overlong::Fatal,
         };
         let Some(header) = input.get(4..4 + RequestHeader::LEN) else { return Overlong::More };

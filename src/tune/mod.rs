@@ -1,0 +1,3 @@
+//! Floor 6: fitting the machine and the server to each other.
+
+pub mod doctor;
