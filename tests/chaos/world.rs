@@ -23,6 +23,7 @@ pub struct World {
     pub has_nets: bool,
     pub addresses: Vec<SocketAddr>,
     down: BTreeSet<usize>,
+    _held: TcpListener,
 }
 
 /// A third number of addresses that nobody uses here.
@@ -31,18 +32,23 @@ fn free_net() -> u32 {
     (0..150).map(|n| 50 + (first + n) % 150).find(|n| !Path::new(&format!("/sys/class/net/rk{n}-br")).exists()).unwrap_or(50)
 }
 
-/// A port so that those used above it are free.
-fn free_base(servers: usize) -> u16 {
+/// A port so that those used above it are free. While it is held nobody else takes these: those of servers that are down for a while are
+/// free too.
+fn free_base(servers: usize) -> (u16, TcpListener) {
     let first = (std::process::id() % 60) as u16;
-    let free =
-        |base: &u16| (0..=2).all(|h| (1..=servers as u16).all(|k| TcpListener::bind(("127.0.0.1", base + 100 * h + k)).is_ok()));
-    (0..60).map(|n| 11_000 + 300 * ((first + n) % 60)).find(free).expect("there are free ports")
+    let bind = |port: u16| TcpListener::bind(("127.0.0.1", port));
+    let hold = |base: u16| {
+        let held = bind(base).ok()?;
+        let is_free = (0..=2).all(|h| (1..=servers as u16).all(|k| bind(base + 100 * h + k).is_ok()));
+        is_free.then_some((base, held))
+    };
+    (0..60).map(|n| 11_000 + 300 * ((first + n) % 60)).find_map(hold).expect("there are free ports")
 }
 
 impl World {
     /// Starts them, with networks of their own where that can be done.
     pub fn start(directory: &Path, binary: &str, servers: usize, shards: Option<usize>) -> Result<Self, String> {
-        let (net, base) = (free_net(), free_base(servers));
+        let (net, (base, held)) = (free_net(), free_base(servers));
         let mut this = Self {
             directory: directory.join("cluster"),
             environment: vec![
@@ -56,6 +62,7 @@ impl World {
             has_nets: rustix::process::getuid().is_root() && std::env::var_os("RINGKEEPER_CHAOS_NETS").is_some(),
             addresses: Vec::new(),
             down: BTreeSet::new(),
+            _held: held,
         };
         let mut words = vec!["start".to_owned(), servers.to_string(), format!("tickTime={TICK}")];
         words.extend(["initLimit=30", "syncLimit=7", "admin.enableServer=false"].map(str::to_owned));
