@@ -8,7 +8,7 @@
 //! 2. [`tree`], [`watch`], [`session`], [`auth`], [`zab`], [`storage`]: the crafts
 //! 3. [`engine`]: shard and sequencer, compositions that do no I/O
 //! 4. [`runtime`], [`sim`] and [`client`]: the worlds
-//! 5. [`server`]: configuration, boot, stop, admin words
+//! 5. [`server`]: configuration, boot, stop, admin words; [`show`]: figures, tables, pictures
 //! 6. [`cli`], [`bench`], [`migrate`], [`recipes`], [`tune`]: the doors to the street
 
 pub mod ground;
@@ -29,6 +29,7 @@ pub mod runtime;
 pub mod sim;
 
 pub mod server;
+pub mod show;
 
 pub mod bench;
 pub mod cli;

@@ -10,7 +10,7 @@ const FLOORS: [&[&str]; 7] = [
     &["tree", "watch", "session", "auth", "zab", "storage"],
     &["engine"],
     &["runtime", "sim", "client"],
-    &["server"],
+    &["server", "show"],
     &["cli", "bench", "tune", "migrate", "recipes"],
 ];
 

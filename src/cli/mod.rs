@@ -2,11 +2,9 @@
 
 mod form;
 pub mod image;
-mod in_use;
 pub mod log;
 mod logging;
 mod outcome;
-mod progress;
 pub mod recover;
 pub mod serve;
 pub mod shell;

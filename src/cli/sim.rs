@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::outcome::{Failed, Outcome, end};
-use super::progress::Progress;
+use crate::show::progress::Progress;
 use crate::sim::case::Case;
 use crate::sim::shrink::shrink;
 use crate::sim::stats::Stats;

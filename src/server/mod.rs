@@ -5,6 +5,7 @@ pub mod archive;
 mod audit;
 pub mod boot;
 pub mod config;
+pub mod in_use;
 mod membership;
 pub mod recover;
 mod reload;

@@ -15,9 +15,9 @@ use crate::bench::noise::RUNS_MIN;
 use crate::bench::process::Server;
 use crate::bench::record::Record;
 use crate::bench::run::run;
-use crate::bench::show::figure;
-use crate::bench::show::grid::Grid;
 use crate::bench::show::report::Report;
+use crate::show::figure;
+use crate::show::grid::Grid;
 
 const LONG: &str = "\
 Loads two targets in turn (A B A B ...) with the same requests at the same times, and tells the ratio

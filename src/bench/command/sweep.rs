@@ -12,10 +12,10 @@ use super::{failed, print, stoppable};
 use crate::bench::ladder::{Ladder, Rail, knee};
 use crate::bench::record::Record;
 use crate::bench::run::run;
-use crate::bench::show::figure;
 use crate::bench::show::plot;
 use crate::bench::show::report::{Picture, Report};
 use crate::bench::show::table;
+use crate::show::figure;
 
 const LONG: &str = "\
 Runs the same load several times with one thing varied, and tells latency over throughput: how fast

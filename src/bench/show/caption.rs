@@ -1,8 +1,8 @@
 //! Caption: what tells records apart, and under which conditions they were made.
 
-use super::figure;
 use crate::bench::record::Record;
 use crate::bench::spec::{Arrivals, Pace};
+use crate::show::figure;
 
 /// How a record's requests were paced: `open loop, 20,000/s poisson`.
 #[must_use]

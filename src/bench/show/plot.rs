@@ -1,12 +1,12 @@
 //! Plot: records as pictures: latency by percentile, over time, and over throughput.
 
-use super::axis::Axis;
 use super::caption;
-use super::chart::{Chart, Key, Series, Stroke};
-use super::figure;
-use super::pen::COLOURED;
 use crate::bench::latency::Latency;
 use crate::bench::record::Record;
+use crate::show::axis::Axis;
+use crate::show::chart::{Chart, Key, Series, Stroke};
+use crate::show::figure;
+use crate::show::pen::COLOURED;
 
 /// Points of a percentile curve in the room of one more nine.
 const FINENESS: u64 = 40;

@@ -1,9 +1,9 @@
 //! Report: tables and pictures of records, as one HTML page that needs nothing else, and as Markdown beside its files.
 
 use super::caption;
-use super::grid::{Grid, cell, escaped};
 use super::table;
 use crate::bench::record::Record;
+use crate::show::grid::{Grid, cell, escaped};
 
 /// A picture and what it shows.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::caption;
 use super::date;
-use super::grid::cell;
 use super::hlog;
 use super::origin;
 use super::report::Report;
+use crate::show::grid::cell;
 
 /// Where results go unless told otherwise.
 pub const ROOT: &str = "results";
@@ -178,9 +178,9 @@ fn free(text: &str, taken: &mut Vec<String>) -> String {
 mod tests {
     use super::*;
     use crate::bench::record::Record;
-    use crate::bench::show::grid::Grid;
     use crate::bench::show::report::Picture;
     use crate::bench::show::{plot, sample};
+    use crate::show::grid::Grid;
 
     const DAY: u64 = 1_795_305_600;
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::cli::form::shown_path;
 use crate::cli::outcome::{Failed, Outcome};
-use crate::cli::progress::Progress;
+use crate::show::progress::Progress;
 use crate::tree::view::SlotId;
 
 use super::source::{load, newest_at, visit};

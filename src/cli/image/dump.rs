@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::cli::form::DataForm;
 use crate::cli::outcome::{Failed, Outcome, tell};
-use crate::cli::progress::Progress;
 use crate::cli::utc::utc;
+use crate::show::progress::Progress;
 
 use super::source::{Fault, inspect, newest_at, stream};
 use super::znode::Znode;

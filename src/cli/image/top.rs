@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::cli::form::shown_path;
 use crate::cli::outcome::{Failed, Outcome};
-use crate::cli::progress::{Progress, bytes};
 use crate::ground::ids::Zxid;
+use crate::show::progress::{Progress, bytes};
 use crate::tree::record::Record;
 
 use super::source::{Fault, inspect, newest_at, stream};

@@ -7,8 +7,8 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::outcome::{Failed, Outcome};
-use crate::cli::progress::{Progress, bytes};
 use crate::cli::utc::utc;
+use crate::show::progress::{Progress, bytes};
 
 use super::source::{Inspected, images_at, inspect};
 

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::cli::form::DataForm;
 use crate::cli::outcome::{Failed, Outcome, tell};
-use crate::cli::progress::Progress;
 use crate::ground::ids::{SessionId, Zxid};
 use crate::proto::txn::{Txn, decode_blob};
+use crate::show::progress::Progress;
 use crate::storage::batch::BatchHeader;
 use crate::storage::recovery::Record;
 use crate::storage::segment::file_name;

@@ -9,11 +9,11 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::cli::in_use::worker_of;
 use crate::cli::outcome::Failed;
 use crate::ground::ids::Zxid;
 use crate::ground::limits::BLOCK;
 use crate::runtime::papers::PaperBytes;
+use crate::server::in_use::worker_of;
 use crate::storage::batch::BatchHeader;
 use crate::storage::papers;
 use crate::storage::recovery::Known;

@@ -12,9 +12,9 @@ use serde::Serialize;
 
 use crate::cli::form::shown_path;
 use crate::cli::outcome::{Failed, Outcome, tell};
-use crate::cli::progress::{Progress, bytes};
 use crate::cli::utc::utc;
 use crate::ground::ids::SessionId;
+use crate::show::progress::{Progress, bytes};
 
 use super::counter::{Counter, Tally};
 use super::entry::{error_name, name};

@@ -8,9 +8,9 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::outcome::{Failed, Outcome, tell};
-use crate::cli::progress::{Progress, bytes};
 use crate::ground::ids::Zxid;
 use crate::proto::txn::decode_blob;
+use crate::show::progress::{Progress, bytes};
 use crate::storage::batch::BatchHeader;
 use crate::storage::recovery::{Plan, Record, Start};
 use crate::storage::segment::file_name;

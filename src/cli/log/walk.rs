@@ -1,9 +1,9 @@
 //! Walk: a log read from its beginning by the code that a server recovers with, batch by batch and record by record.
 
 use crate::cli::outcome::Failed;
-use crate::cli::progress::{Progress, bytes};
 use crate::ground::ids::Zxid;
 use crate::ground::limits::BLOCK;
+use crate::show::progress::{Progress, bytes};
 use crate::storage::batch::BatchHeader;
 use crate::storage::recovery::{Plan, Record, Recovery};
 use crate::storage::refusal::{Refusal, Stop};

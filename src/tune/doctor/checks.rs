@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::machine::Machine;
 use crate::runtime::cores;
+use crate::tune::machine::Machine;
 
 /// Oldest kernel that the server runs on.
 const KERNEL_MIN: (u64, u64) = (5, 11);

@@ -1,7 +1,6 @@
 //! `ringkeeper doctor`: what of this machine is in the server's way, why, and the command that mends it.
 
 mod checks;
-mod machine;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 
 use self::checks::{Check, Verdict};
-use self::machine::Machine;
+use super::machine::Machine;
 
 const LONG: &str = "\
 Looks at the machine: kernel, io_uring, limits, memory, clock, processors, network and the drive under

@@ -289,7 +289,7 @@ impl Frame<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::show::figure;
+    use crate::show::figure;
 
     fn chart(points: Vec<Option<(f64, f64)>>, stroke: Stroke) -> Chart {
         Chart {

@@ -132,7 +132,7 @@ impl Axis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::show::figure;
+    use crate::show::figure;
 
     fn names(axis: &Axis) -> Vec<&str> {
         axis.ticks.iter().map(|(_, name)| name.as_str()).collect()

@@ -1,6 +1,7 @@
 //! Figure: how a number is written, in tables and on axes.
 
-use crate::bench::latency::LONGEST_US;
+/// The longest time that is told apart, us; latencies are counted up to it.
+pub const LONGEST_US: u64 = 60_000_000;
 
 /// From here on a latency in microseconds is also told in a larger unit.
 const TOLD_TWICE_US: u64 = 100_000;
