@@ -17,6 +17,7 @@ use ringkeeper::cli::sim::Sim;
 use ringkeeper::cli::top::Top;
 use ringkeeper::migrate::command::Migrate;
 use ringkeeper::recipes::{Elect, Lock, Watch};
+use ringkeeper::tune::Tune;
 use ringkeeper::tune::doctor::Doctor;
 
 static VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -40,7 +41,8 @@ images\n  ringkeeper migrate --help     \
 move here from a ZooKeeper server, or back\n  ringkeeper recover --help     an ensemble has lost its majority for good\n  \
 ringkeeper cli --help         read and change the tree of any ZooKeeper server\n  \
 ringkeeper top --help         what does a server do now, and where does the time go?\n  \
-ringkeeper doctor             what of this machine is in its way?\n  ringkeeper lock --help        run a command under a lock; elect, watch: as a leader, at each change\n\nExit codes: 0 stopped when told to, 1 could not start or had to stop, 2 wrong usage."
+ringkeeper doctor             what of this machine is in its way?\n  \
+ringkeeper tune disk          what does a durable write cost on this drive?\n  ringkeeper lock --help        run a command under a lock; elect, watch: as a leader, at each change\n\nExit codes: 0 stopped when told to, 1 could not start or had to stop, 2 wrong usage."
 )]
 struct Ringkeeper {
     #[command(subcommand)]
@@ -58,6 +60,7 @@ enum Command {
     Sim(Sim),
     Top(Top),
     Doctor(Doctor),
+    Tune(Tune),
     Cli(Shell),
     Lock(Lock),
     Elect(Elect),
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Sim(command) => command.run(),
         Command::Top(command) => command.run(),
         Command::Doctor(command) => command.run(),
+        Command::Tune(command) => command.run(),
         Command::Cli(command) => command.run(),
         Command::Lock(command) => command.run(),
         Command::Elect(command) => command.run(),

@@ -10,6 +10,8 @@ pub(super) struct Mount {
     pub(super) device: String,
     /// Kind of the file system.
     pub(super) kind: String,
+    /// What it is mounted with, separated by commas.
+    pub(super) options: String,
 }
 
 /// The files.
@@ -57,11 +59,11 @@ impl Machine {
         for line in mounts.lines() {
             let (left, right) = line.split_once(" - ")?;
             let mut left = left.split(' ').skip(2);
-            let (device, point) = (left.next()?, unescaped(left.nth(1)?));
+            let (device, point, options) = (left.next()?, unescaped(left.nth(1)?), left.next()?.to_owned());
             let length = point.len();
             if path.starts_with(&point) && best.as_ref().is_none_or(|(longest, _)| length >= *longest) {
                 let kind = right.split(' ').next()?.to_owned();
-                best = Some((length, Mount { device: device.to_owned(), kind }));
+                best = Some((length, Mount { device: device.to_owned(), kind, options }));
             }
         }
         best.map(|(_, mount)| mount)
