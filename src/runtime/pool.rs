@@ -64,6 +64,7 @@ impl Pool {
             return Ok(going);
         }
         let keep = self.taken.swap(0, Ordering::Relaxed).clamp(KEPT_MIN, KEPT_MAX);
+        let mut kept = Vec::new();
         for &number in numbers {
             let path = self.dir.join(file_name(number));
             let size = match fs::metadata(&path) {
@@ -72,16 +73,16 @@ impl Pool {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(DiskError::new("look at", &path)(error)),
             };
-            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-            if free.len() < keep && size == self.size {
+            if self.len() + kept.len() < keep && size == self.size {
                 drive::rename(&path, &self.path(number)).map_err(DiskError::new("set aside", &path))?;
-                free.push_back(number);
+                kept.push(number);
             } else {
-                drop(free);
                 going.push(drive::detach(&path).map_err(DiskError::new("remove", &path))?);
             }
         }
         sync_dir(&self.dir)?;
+        // Not before: were the new header durable and the new name not, a start would find it under the old one.
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).extend(kept);
         Ok(going)
     }
 

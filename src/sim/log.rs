@@ -406,8 +406,9 @@ impl Log {
         self.segments.iter().copied().chain(spares).collect()
     }
 
-    /// These segments are not needed any more: set aside to be used again, or removed.
-    pub fn retire(&mut self, numbers: &[u64], keep: usize) -> VecDeque<Op> {
+    /// These segments are not needed any more: set aside to be used again, or removed. Yields how, and those that may be
+    /// [`set_aside`](Self::set_aside) when that is done.
+    pub fn retire(&mut self, numbers: &[u64], keep: usize) -> (VecDeque<Op>, Vec<u64>) {
         self.segments.retain(|extent| !numbers.contains(&extent.number));
         if let Some(after) = self.segments.first().and_then(|extent| extent.begin).map(|begin| begin.after) {
             // Only whole segments go, so what is left begins where one does.
@@ -416,19 +417,24 @@ impl Log {
                 self.base = (self.base.0 + 1, entry.mark.zxid);
             }
         }
-        let mut ops = VecDeque::new();
+        let (mut ops, mut kept) = (VecDeque::new(), Vec::new());
         for &number in numbers {
             let name = file_name(number);
-            if self.pool.len() < keep {
+            if self.pool.len() + kept.len() < keep {
                 ops.push_back(Op::Rename(Dir::Log, name.clone(), used(number)));
-                self.pool.push_back(number);
+                kept.push(number);
             } else {
                 ops.push_back(Op::Remove(Dir::Log, name));
                 self.starts.remove(&number);
             }
         }
         ops.push_back(Op::SyncNames(Dir::Log));
-        ops
+        (ops, kept)
+    }
+
+    /// These have their new names durably: they may be used again. Before, a header written into one would be found under the old name.
+    pub fn set_aside(&mut self, numbers: &[u64]) {
+        self.pool.extend(numbers);
     }
 }
 

@@ -83,6 +83,8 @@ pub enum Then {
     Image(Box<Snapshot>),
     /// The manifest asks for less.
     Released(Vec<Zxid>, Vec<u64>),
+    /// Segments are out of use; these may be used again.
+    Retired(Vec<u64>),
     /// Nothing follows.
     Chore,
     /// Recovery has ended.
@@ -102,6 +104,7 @@ impl Then {
             Self::Made(_) => "segment made",
             Self::Image(_) => "image written",
             Self::Released(..) => "manifest written",
+            Self::Retired(_) => "segments out of use",
             Self::Chore => "chore done",
             Self::Boot(_) => "ready to start",
         }
@@ -423,6 +426,13 @@ impl Process {
         Ok(true)
     }
 
+    /// Lets go of segments, and does some more.
+    fn retire(&mut self, segments: &[u64], more: VecDeque<Op>) {
+        let (mut ops, kept) = self.log.retire(segments, 2);
+        ops.extend(more);
+        self.jobs.push(Job { ops, then: Then::Retired(kept) });
+    }
+
     /// Takes the end of a piece of work.
     pub fn done(&mut self, then: Then, now: Now) {
         match then {
@@ -438,8 +448,7 @@ impl Process {
             Then::Cut(token, to, cut) => {
                 let (appender, gone) = self.log.is_cut(&cut, to);
                 if !gone.is_empty() {
-                    let ops = self.log.retire(&gone, 2);
-                    self.jobs.push(Job { ops, then: Then::Chore });
+                    self.retire(&gone, VecDeque::new());
                     self.is_archiving = true;
                 }
                 self.free(token, Done::Cut(appender), now);
@@ -447,8 +456,7 @@ impl Process {
             Then::Install(token, state, new) => {
                 let (log, appender, loaded) = *new;
                 let gone = self.log.restarted(log);
-                let ops = self.log.retire(if cfg!(mutant = "m13") { &[] } else { &gone }, 2);
-                self.jobs.push(Job { ops, then: Then::Chore });
+                self.retire(if cfg!(mutant = "m13") { &[] } else { &gone }, VecDeque::new());
                 self.is_archiving = true;
                 let (_, snapshot) = self.received.take().expect("what was installed had come");
                 self.images.insert(state.at, snapshot);
@@ -468,13 +476,17 @@ impl Process {
                 self.release();
             }
             Then::Released(images, segments) => {
-                let mut ops = self.log.retire(&segments, 2);
+                let mut more = VecDeque::new();
                 for at in images {
                     self.images.remove(&at);
-                    ops.push_back(Op::Remove(Dir::Images, image_name(at)));
+                    more.push_back(Op::Remove(Dir::Images, image_name(at)));
                 }
-                ops.push_back(Op::SyncNames(Dir::Images));
-                self.jobs.push(Job { ops, then: Then::Chore });
+                more.push_back(Op::SyncNames(Dir::Images));
+                self.retire(&segments, more);
+            }
+            Then::Retired(kept) => {
+                self.log.set_aside(&kept);
+                self.is_archiving = false;
             }
             Then::Chore => self.is_archiving = false,
             Then::Boot(_) => unreachable!("a process runs after its start"),
