@@ -22,17 +22,40 @@ fn filter(asked: Option<&str>) -> Result<EnvFilter, ParseError> {
     EnvFilter::builder().parse(directives)
 }
 
-/// Starts logging to standard error. A wrong level is told as an error of one line.
-pub fn start(flag: Option<&str>) -> Result<(), String> {
+/// How much is told, while it runs.
+pub struct Level {
+    flag: Option<String>,
+    set: Box<dyn Fn(EnvFilter) -> Result<(), String>>,
+}
+
+impl Level {
+    /// Tells so much from now on: by the flag, else by the key of the configuration, else by the variable.
+    pub fn set(&self, key: Option<&str>) -> Result<(), String> {
+        (self.set)(asked(self.flag.as_deref(), key)?)
+    }
+}
+
+fn asked(flag: Option<&str>, key: Option<&str>) -> Result<EnvFilter, String> {
     let variable = std::env::var(VARIABLE).ok();
-    let asked = flag.or(variable.as_deref());
-    let name = if flag.is_some() { "--log-level" } else { VARIABLE };
-    let filter = filter(asked).map_err(|e| format!("{name}: {e}; use off, error, warn, info, debug or trace"))?;
+    let (name, asked) = match (flag, key) {
+        (Some(flag), _) => ("--log-level", Some(flag)),
+        (None, Some(key)) => ("log.level", Some(key)),
+        (None, None) => (VARIABLE, variable.as_deref()),
+    };
+    filter(asked).map_err(|e| format!("{name}: {e}; use off, error, warn, info, debug or trace"))
+}
+
+/// Starts logging to standard error. A wrong level is told as an error of one line.
+pub fn start(flag: Option<&str>) -> Result<Level, String> {
+    let filter = asked(flag, None)?;
     let colours = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     // A line that cannot be written is lost. To tell of that on standard error as well would be a panic, so the server's end.
-    let log = log.log_internal_errors(false);
-    log.try_init().map_err(|e| e.to_string())
+    let log = log.log_internal_errors(false).with_filter_reloading();
+    let handle = log.reload_handle();
+    log.try_init().map_err(|e| e.to_string())?;
+    let set = Box::new(move |filter| handle.reload(filter).map_err(|e| format!("log.level: {e}")));
+    Ok(Level { flag: flag.map(str::to_owned), set })
 }
 
 #[cfg(test)]

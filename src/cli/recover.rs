@@ -70,7 +70,7 @@ impl Recover {
     /// Tells, and accepts.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        let done = logging::start(None).and_then(|()| self.go());
+        let done = logging::start(None).and_then(|_| self.go());
         match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(line) => {

@@ -48,6 +48,7 @@ Keys of ours, in the file as they are or as -Dringkeeper.KEY=VALUE, with their d
   ensemble.bootstrap   all      whose word makes an ensemble a new one: all of its voters are empty, or a majority
   cores.pin            auto     bind executors to cores: yes, no, or auto (from 4 cores on, if each has its own)
   spin.micros          0        how long an idle executor spins before it sleeps: shorter delays for a busy core
+  log.level            none     how much is told, as --log-level, which counts before it; can be changed while it runs
   log.warnBytes        8589934592  log size that is told, and each doubling of it; 0 is never
   retain.bytes         17179869184  size of snapshots and log above which fewer snapshots are kept, but two; 0 is any
   scrub.intervalSeconds  86400  how often old segments and snapshots are read back to find damage; 0 is never
@@ -125,9 +126,10 @@ impl Serve {
     /// Serves, or checks.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        if let Err(e) = logging::start(self.log_level.as_deref()) {
-            return failed(&e);
-        }
+        let level = match logging::start(self.log_level.as_deref()) {
+            Ok(level) => level,
+            Err(e) => return failed(&e),
+        };
         match read(&self.request()) {
             Ok(loaded) if self.check => {
                 match std::io::stdout().lock().write_all(report(&loaded, &Cores::of_this_process()).as_bytes()) {
@@ -135,7 +137,7 @@ impl Serve {
                     Err(e) => failed(&format!("standard output: {e}")),
                 }
             }
-            Ok(loaded) => boot::serve(loaded, self.request()),
+            Ok(loaded) => boot::serve(loaded, self.request(), Box::new(move |key| level.set(key))),
             Err(e) => failed(&e.to_string()),
         }
     }

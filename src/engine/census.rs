@@ -50,11 +50,13 @@ pub enum Word {
     Csnp,
     /// Where log and images stand (ClickHouse Keeper's word).
     Lgif,
+    /// Read the configuration again (a word of ours).
+    Rlod,
 }
 
 impl Word {
     /// All of them, with their four letters.
-    pub const ALL: [(&'static str, Self); 20] = [
+    pub const ALL: [(&'static str, Self); 21] = [
         ("ruok", Self::Ruok),
         ("srvr", Self::Srvr),
         ("stat", Self::Stat),
@@ -75,6 +77,7 @@ impl Word {
         ("hash", Self::Hash),
         ("csnp", Self::Csnp),
         ("lgif", Self::Lgif),
+        ("rlod", Self::Rlod),
     ];
 
     /// The word these four bytes spell.
@@ -92,7 +95,7 @@ impl Word {
     /// Whether it is answered from what every shard knows by itself.
     #[must_use]
     pub const fn is_local(self) -> bool {
-        matches!(self, Self::Ruok | Self::Conf | Self::Envi | Self::Gtmk | Self::Stmk)
+        matches!(self, Self::Ruok | Self::Conf | Self::Envi | Self::Gtmk | Self::Stmk | Self::Rlod)
     }
 }
 

@@ -12,11 +12,14 @@ use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::archivist_loop::ArchivistFeed;
 use super::bell::{Bell, Nap};
+use super::disk::FlushMethod;
 use crate::engine::message::{Inward, Outward};
 use crate::engine::sequencer::{FlushKnobs, To};
+use crate::engine::shard::Flow;
 use crate::ground::ids::{SessionId, ShardId, Zxid};
 use crate::ground::limits;
 use crate::ground::time::Millis;
+use crate::session::throttle::Rules;
 
 /// Lists of sessions heard of that wait for the sequencer.
 const TOUCH_RING: usize = 64;
@@ -40,8 +43,47 @@ pub struct Common {
     sequencer_bell: Bell,
     shards: Vec<ShardCommon>,
     /// Another behaviour of group commit, not taken yet.
-    flush: Mutex<Option<FlushKnobs>>,
-    has_flush: AtomicBool,
+    flush: Mail<FlushOrders>,
+    /// Another limit on sessions that begin, not taken yet.
+    sessions: Mail<Option<Rules>>,
+}
+
+/// How the log is to be made durable from now on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FlushOrders {
+    /// How batches are gathered.
+    pub knobs: FlushKnobs,
+    /// How they are made durable.
+    pub method: FlushMethod,
+    /// Slower flushes than this are told, ms.
+    pub warn_ms: u64,
+}
+
+/// One value for one reader, who looks for it in every turn. A later one replaces one that was not taken.
+struct Mail<T> {
+    value: Mutex<Option<T>>,
+    has: AtomicBool,
+}
+
+impl<T> Default for Mail<T> {
+    fn default() -> Self {
+        Self { value: Mutex::new(None), has: AtomicBool::new(false) }
+    }
+}
+
+impl<T> Mail<T> {
+    fn put(&self, value: T) {
+        *self.value.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+        self.has.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> Option<T> {
+        // A look, and a write only where there is something.
+        if !self.has.load(Ordering::Acquire) || !self.has.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        self.value.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 #[derive(Default)]
@@ -50,6 +92,8 @@ struct ShardCommon {
     applied: AtomicU64,
     /// Microseconds up to which the shard has read what its clients sent, and told of it.
     heard_up_to: AtomicU64,
+    /// Other limits, not taken yet.
+    flow: Mail<Flow>,
 }
 
 impl Common {
@@ -59,20 +103,39 @@ impl Common {
         self.ring_all();
     }
 
-    /// Group commit is to behave so.
-    pub fn set_flush(&self, knobs: FlushKnobs) {
-        *self.flush.lock().unwrap_or_else(PoisonError::into_inner) = Some(knobs);
-        self.has_flush.store(true, Ordering::Release);
+    /// The log is to be made durable so.
+    pub fn set_flush(&self, orders: FlushOrders) {
+        self.flush.put(orders);
         self.sequencer_bell.ring();
     }
 
-    /// How it is to behave, where that was said since this was last asked.
-    pub fn take_flush(&self) -> Option<FlushKnobs> {
-        // Asked in every turn: a look, and a write only where there is something.
-        if !self.has_flush.load(Ordering::Acquire) || !self.has_flush.swap(false, Ordering::AcqRel) {
-            return None;
+    /// How it is to be, where that was said since this was last asked.
+    pub fn take_flush(&self) -> Option<FlushOrders> {
+        self.flush.take()
+    }
+
+    /// So many sessions may begin in a time.
+    pub fn set_sessions(&self, rules: Option<Rules>) {
+        self.sessions.put(rules);
+        self.sequencer_bell.ring();
+    }
+
+    /// How many, where that was said since this was last asked.
+    pub fn take_sessions(&self) -> Option<Option<Rules>> {
+        self.sessions.take()
+    }
+
+    /// Each shard is to let in so much at a time: its share.
+    pub fn set_flow(&self, flow: Flow) {
+        for shard in &self.shards {
+            shard.flow.put(flow);
         }
-        self.flush.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.ring_all();
+    }
+
+    /// How much, where that was said since this shard last asked.
+    pub fn take_flow(&self, shard: ShardId) -> Option<Flow> {
+        self.shards[usize::from(shard.0)].flow.take()
     }
 
     /// Orders a member of an ensemble to make way.

@@ -87,7 +87,7 @@ impl AsRawFd for Descriptor {
 
 /// Runs until the server stops and everything is durable. A failed write of the log ends the process.
 pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
-    let SequencerSetup { engine, mut port, dir, segment, preparer, keeper, method, warn_ms, clock, member } = setup;
+    let SequencerSetup { engine, mut port, dir, segment, preparer, keeper, mut method, warn_ms, clock, member } = setup;
     let member = member.map(|setup| {
         Member::start(setup, &keeper, &port).unwrap_or_else(|error| fatal(&format!("cannot start a thread: {error}")))
     });
@@ -119,8 +119,18 @@ pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
     loop {
         let mut progress = poll_fn(|cx| Poll::Ready(this.finish_writes(cx))).await;
         this.look_ahead();
-        if let Some(knobs) = this.port.common().take_flush() {
-            this.engine.set_knobs(knobs);
+        if let Some(orders) = this.port.common().take_flush() {
+            this.engine.set_knobs(orders.knobs);
+            this.warn_ms = orders.warn_ms;
+            if orders.method != method {
+                method = orders.method;
+                // Writes under way have the file as they began with it.
+                let segment = this.engine.log_position().segment.number;
+                file = SegmentFile::open(&dir, segment, method).await.unwrap_or_else(|error| fatal(&error.to_string()));
+            }
+        }
+        if let Some(rules) = this.port.common().take_sessions() {
+            this.engine.set_throttle(rules, this.clock.now());
         }
         progress |= this.take_messages();
         let now = this.clock.now();

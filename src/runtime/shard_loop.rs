@@ -136,6 +136,9 @@ impl Loop {
     fn turn(&mut self) -> usize {
         let now = self.clock.now();
         let Self { shard, port, io, .. } = self;
+        if let Some(flow) = port.common().take_flow(port.id()) {
+            shard.set_flow(flow);
+        }
         let heard = port.receive(|message| shard.hear(&message, now));
         if heard > 0 {
             port.applied(shard.applied());

@@ -6,11 +6,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
-use signal_hook::iterator::Signals;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::admin::{Admin, Facts, Host};
@@ -23,7 +21,7 @@ use super::config::settings::{FlushMethod as Configured, ServerConfig};
 use super::config::{Level, Loaded};
 use super::membership::{self, Membership};
 use super::recover::{self, Recovered};
-use super::reload::{Reload, flush_knobs};
+use super::reload::{Order, Reload, SetLevel, flush_knobs, flush_method, listen_for_orders, ordered};
 use crate::auth::AuthConfig;
 use crate::engine::audit::{Audit, Verdict};
 use crate::engine::census::{Census, Word};
@@ -35,7 +33,7 @@ use crate::runtime::archivist_loop::ArchivistThread;
 use crate::runtime::chance;
 use crate::runtime::clock::Clock;
 use crate::runtime::cores::{self, Executor, Heartbeat, Mates, SmallPages, Tick};
-use crate::runtime::disk::{FlushMethod, LogDir};
+use crate::runtime::disk::LogDir;
 use crate::runtime::keeper::{KeeperConfig, KeeperThread};
 use crate::runtime::mesh::{self, Common};
 use crate::runtime::preparer::{Preparer, PreparerConfig};
@@ -64,15 +62,19 @@ pub(super) type Failed = String;
 
 /// Tells the operator what there is to tell, and serves until told to stop.
 #[must_use]
-pub fn serve(loaded: Loaded, request: Request) -> ExitCode {
+pub fn serve(loaded: Loaded, request: Request, set_level: SetLevel) -> ExitCode {
     let Loaded { config, notices, effective } = loaded;
+    if let Err(line) = set_level(config.log_level.as_deref()) {
+        tell(&format!("ringkeeper: {line}"));
+        return ExitCode::FAILURE;
+    }
     for notice in notices {
         match notice.level {
             Level::Info => tracing::info!(target: "ringkeeper::config", "{notice}"),
             Level::Warn => tracing::warn!(target: "ringkeeper::config", "{notice}"),
         }
     }
-    match run(&config, effective, request) {
+    match run(&config, effective, request, set_level) {
         Ok(()) => ExitCode::SUCCESS,
         Err(line) => {
             tell(&format!("ringkeeper: {line}"));
@@ -95,12 +97,12 @@ struct Running {
     audit: Option<(Arc<AuditLog>, AuditThread)>,
 }
 
-fn run(config: &ServerConfig, effective: Vec<Effective>, request: Request) -> Result<(), Failed> {
+fn run(config: &ServerConfig, effective: Vec<Effective>, request: Request, set_level: SetLevel) -> Result<(), Failed> {
     end_on_panic();
     cores::check_ring().map_err(|error| error.to_string())?;
     // Clients are descriptors: what the system allows is taken.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let signals = listen_for_signals()?;
+    let (orders, orderly) = listen_for_orders()?;
     let socket = bind(config)?;
     let metrics = config.metrics.map(|address| bind_metrics(address, config)).transpose()?;
     let clock = Clock::default();
@@ -143,15 +145,25 @@ fn run(config: &ServerConfig, effective: Vec<Effective>, request: Request) -> Re
         })
         .transpose()?;
     let plan = plan(&Cores::of_this_process(), config.shards, config.sequencer_placement, config.pin);
-    let running = start(config, &plan, &dir, (recovered, membership), auth, seeds, clock, (listener, address, metrics), audit)?;
+    let running =
+        start(config, &plan, &dir, (recovered, membership), auth, seeds, clock, (listener, address, metrics), audit, orderly)?;
     let title = membership::title(config);
     tell(&format!("ready: {} {title}, {} shard(s), zxid {zxid}", shown(config, address), plan.shards));
     if let Some((audit, _)) = &running.audit {
         audit.of_server("serverStart", Verdict::Success);
     }
     let (common, doorway) = (Arc::clone(&running.common), Arc::clone(&running.doorway));
-    let mut reload = Reload { request, effective, common, doorway };
-    watch(&signals, &running.heartbeats, || reload.run());
+    let mut reload = Reload {
+        request,
+        effective,
+        method: flush_method(config),
+        sessions: config.throttles.sessions,
+        shards: u16::try_from(plan.shards).unwrap_or(u16::MAX),
+        common,
+        doorway,
+        set_level,
+    };
+    watch(&orders, &running.heartbeats, &mut reload);
     stop(running);
     Ok(())
 }
@@ -177,6 +189,7 @@ fn start(
     clock: Clock,
     (listener, address, metrics): (TcpListener, SocketAddr, Option<TcpListener>),
     audit: Option<(Arc<AuditLog>, AuditThread)>,
+    orders: Sender<Order>,
 ) -> Result<Running, Failed> {
     let now = clock.now();
     let Recovered { restored, position, spares, segments, cabinet, pool, mut since } = recovered;
@@ -234,18 +247,15 @@ fn start(
         segment: position.segment.number,
         preparer,
         keeper,
-        method: match config.flush.method {
-            Configured::Dsync => FlushMethod::Dsync,
-            Configured::Fdatasync => FlushMethod::Fdatasync,
-            Configured::None => FlushMethod::None,
-        },
+        method: flush_method(config),
         warn_ms: config.fsync_warning_ms,
         clock,
         member,
     });
     let doorway = Arc::new(Doorway::new(plan.shards, config.max_client_cnxns as usize, config.max_cnxns as usize));
     let inboxes: Vec<_> = (0..plan.shards).map(|_| Arc::new(Inbox::default())).collect();
-    let words: Arc<dyn Words> = Arc::new(Spoken(Admin::new(facts(config, dir.path(), address, &doorway))));
+    let words: Arc<dyn Words> =
+        Arc::new(Spoken(Admin::new(facts(config, dir.path(), address, &doorway)).reloading(move || ordered(&orders))));
     let executors_count = plan.shards + usize::from(plan.sequencer == Placed::Own);
     let io_memory = cores::io_memory(config.io_memory_bytes, executors_count, rustix::process::geteuid().is_root());
     let small_pages = SmallPages::begin();
@@ -421,38 +431,20 @@ fn bind_to(address: SocketAddr, config: &ServerConfig) -> std::io::Result<Socket
     Ok(socket)
 }
 
-/// Those that end the server come out of the receiver, and SIGHUP, by which daemons are told to read their configuration again. SIGXFSZ
-/// does not: it would end the server before the write that has failed could be told.
-fn listen_for_signals() -> Result<Receiver<i32>, Failed> {
-    let (sender, receiver) = mpsc::channel();
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGXFSZ]).map_err(|error| format!("cannot listen for signals: {error}"))?;
-    std::thread::Builder::new()
-        .name("rk-signals".to_owned())
-        .spawn(move || {
-            for signal in signals.forever() {
-                if signal == SIGXFSZ {
-                    continue;
-                }
-                if sender.send(signal).is_err() {
-                    return;
-                }
-            }
-        })
-        .map_err(|error| format!("cannot start a thread: {error}"))?;
-    Ok(receiver)
-}
-
-/// Watches over the executors until a signal comes that ends the server. `reload` is called at every SIGHUP.
-fn watch(signals: &Receiver<i32>, heartbeats: &[Heartbeat], mut reload: impl FnMut()) {
+/// Watches over the executors until an order comes that ends the server, and carries out the others.
+fn watch(orders: &Receiver<Order>, heartbeats: &[Heartbeat], reload: &mut Reload) {
     let mut seen: Vec<_> = heartbeats.iter().map(|heartbeat| (heartbeat.beats(), 0)).collect();
     loop {
-        match signals.recv_timeout(Duration::from_secs(1)) {
-            Ok(SIGHUP) => {
-                reload();
+        match orders.recv_timeout(Duration::from_secs(1)) {
+            Ok(Order::Reload(asked)) => {
+                let told = reload.run();
+                if let Some(asked) = asked {
+                    // Whoever asked may have gone on.
+                    let _ = asked.try_send(told);
+                }
                 continue;
             }
-            Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
         }
         for (i, (heartbeat, (beats, silent))) in heartbeats.iter().zip(&mut seen).enumerate() {

@@ -3,9 +3,10 @@
 use super::boot;
 use super::chance::Chance;
 use super::disk::{Left, Op};
+use super::job::{Job, Then};
 use super::node::{Node, Step};
 use super::oracle::{Verdict, Violation};
-use super::process::{Job, Process, Then, Whose};
+use super::process::{Process, Whose};
 use super::trace::short;
 use super::world::{CHORE, Event, World};
 use crate::engine::message::Outward;

@@ -11,6 +11,7 @@ mod ending;
 pub mod faults;
 mod fuzz;
 mod host;
+mod job;
 mod log;
 mod model;
 mod net;

@@ -8,6 +8,7 @@ use super::case::Settings;
 use super::chance::Chance;
 use super::disk::{Dir, Disk, Op};
 use super::fuzz::{self, Copying};
+use super::job::{Job, Then};
 use super::log::{Entry, Log, Mark, State};
 use super::papers::Cabinet;
 use super::snapshot::{SEEDS, Snapshot};
@@ -24,12 +25,9 @@ use crate::ground::limits::{BLOCK, FRAME_MAX_DEFAULT};
 use crate::ground::time::Now;
 use crate::proto::packet::Blob;
 use crate::session::Ids;
-use crate::storage::appender::Appender;
-use crate::storage::cut::Cut;
 use crate::storage::manifest::Manifest;
 use crate::storage::promise::Promise;
 use crate::storage::retention::{self, Kept, Policy as Keeping};
-use crate::storage::segment::SegmentStart;
 use crate::tree::view::View;
 use crate::zab::{Bootstrap, EPOCH_LENGTH, Found, HISTORY_BYTES, Link, Members, Record, Role, Token, Write};
 
@@ -54,60 +52,6 @@ impl Words for Mute {
 
     fn answer(&self, _: Word, _: Option<&Census>) -> String {
         String::new()
-    }
-}
-
-/// Work for the disk, and what follows when it is done.
-pub struct Job {
-    /// What to do, in order.
-    pub ops: VecDeque<Op>,
-    /// What it was for.
-    pub then: Then,
-}
-
-/// What a piece of work was for.
-pub enum Then {
-    /// A batch of the log.
-    Flight(u64),
-    /// Epochs promised.
-    Promise(Token, Promise),
-    /// The log was cut.
-    Cut(Token, Zxid, Box<Cut>),
-    /// A state has taken the place of everything.
-    Install(Token, State, Box<(Log, Appender, Loaded)>),
-    /// The server has all again.
-    Restored(Token),
-    /// A segment was made.
-    Made(SegmentStart),
-    /// An image was written.
-    Image(Box<Snapshot>),
-    /// The manifest asks for less.
-    Released(Vec<Zxid>, Vec<u64>),
-    /// Segments are out of use; these may be used again.
-    Retired(Vec<u64>),
-    /// Nothing follows.
-    Chore,
-    /// Recovery has ended.
-    Boot(Box<Boot>),
-}
-
-impl Then {
-    /// What it was for, in a word.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Flight(_) => "batch durable",
-            Self::Promise(..) => "promise durable",
-            Self::Cut(..) => "log cut",
-            Self::Install(..) => "state in force",
-            Self::Restored(_) => "unimpaired",
-            Self::Made(_) => "segment made",
-            Self::Image(_) => "image written",
-            Self::Released(..) => "manifest written",
-            Self::Retired(_) => "segments out of use",
-            Self::Chore => "chore done",
-            Self::Boot(_) => "ready to start",
-        }
     }
 }
 

@@ -13,6 +13,7 @@ mod lifetimes;
 mod limits;
 mod metrics;
 mod quotas;
+mod reload;
 mod sasl;
 mod sessions;
 mod settings;

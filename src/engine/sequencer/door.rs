@@ -14,8 +14,14 @@ impl Sequencer {
     /// The same engine, which lets so many sessions begin in a time. `seeds` decide who is refused by chance.
     #[must_use]
     pub fn throttling(mut self, rules: Option<Rules>, seeds: [u64; 4], now: Now) -> Self {
-        self.throttle = rules.map(|rules| Throttle::new(rules, seeds, now.mono()));
+        self.throttle_seeds = seeds;
+        self.set_throttle(rules, now);
         self
+    }
+
+    /// So many sessions may begin in a time from now on.
+    pub fn set_throttle(&mut self, rules: Option<Rules>, now: Now) {
+        self.throttle = rules.map(|rules| Throttle::new(rules, self.throttle_seeds, now.mono()));
     }
 
     /// Whether the throttle lets a session begin, where that is what is asked.

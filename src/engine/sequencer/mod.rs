@@ -138,6 +138,7 @@ pub struct Sequencer {
     reaper: Reaper,
     /// How many sessions may begin in a time, if that is limited.
     throttle: Option<Throttle>,
+    throttle_seeds: [u64; 4],
 }
 
 impl Sequencer {
@@ -171,6 +172,7 @@ impl Sequencer {
             wants_image: false,
             reaper: Reaper::new(Lifetimes::default(), now),
             throttle: None,
+            throttle_seeds: [0; 4],
         }
     }
 

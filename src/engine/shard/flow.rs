@@ -71,6 +71,15 @@ impl Credit {
         Self { flow, ..Self::default() }
     }
 
+    /// Other limits, from now on.
+    pub(super) const fn set_flow(&mut self, flow: Flow) {
+        self.flow = flow;
+    }
+
+    pub(super) const fn flow(&self) -> Flow {
+        self.flow
+    }
+
     /// Nothing is read.
     pub(super) const fn is_spent(&self) -> bool {
         self.requests >= limits::SHARD_CREDIT_REQUESTS || self.bytes >= limits::SHARD_CREDIT_BYTES || self.is_throttled()
@@ -103,8 +112,11 @@ impl Credit {
         let bytes = bytes as usize;
         self.requests = self.requests.checked_sub(1).expect("credit is given back once");
         self.bytes = self.bytes.checked_sub(bytes).expect("credit is given back once");
-        if bytes > self.flow.large_above {
-            self.large = self.large.checked_sub(bytes).expect("credit is given back once");
+        if self.requests == 0 {
+            self.large = 0;
+        } else if bytes > self.flow.large_above {
+            // What counts as large may have changed since it was taken: exact again when nothing is under way.
+            self.large = self.large.saturating_sub(bytes);
         }
     }
 }

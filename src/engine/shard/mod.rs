@@ -162,6 +162,11 @@ impl Shard {
         }
     }
 
+    /// So much is let in at a time from now on.
+    pub fn set_flow(&mut self, flow: Flow) {
+        self.credit.set_flow(flow);
+    }
+
     /// Last transaction its View holds.
     #[must_use]
     pub const fn applied(&self) -> Zxid {

@@ -245,7 +245,7 @@ impl Shard {
         }
         let body = r.rest();
         if let Some(since) = held_since.filter(|_| !matches!(kind(op), Kind::Auth | Kind::Sasl)) {
-            match self.config.flow.after(now.mono().since(since), op, conn.timeout_ms) {
+            match self.credit.flow().after(now.mono().since(since), op, conn.timeout_ms) {
                 Held::Done => {}
                 Held::Refused => {
                     conn.lane.park(Pending::Refusal { xid, code: Code::ThrottledOp, is_last: false });

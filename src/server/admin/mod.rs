@@ -34,6 +34,7 @@ pub struct Admin {
     allowed: Vec<Word>,
     probe: Box<dyn Fn() -> Probe + Send + Sync>,
     trace_mask: AtomicI64,
+    reload: Box<dyn Fn() -> String + Send + Sync>,
 }
 
 impl Admin {
@@ -47,7 +48,13 @@ impl Admin {
     #[must_use]
     pub fn with_probe(facts: Facts, probe: impl Fn() -> Probe + Send + Sync + 'static) -> Self {
         let allowed = allowed_words(&facts.whitelist, facts.read_only_enabled);
-        Self { facts, allowed, probe: Box::new(probe), trace_mask: AtomicI64::new(TRACE_MASK) }
+        Self { facts, allowed, probe: Box::new(probe), trace_mask: AtomicI64::new(TRACE_MASK), reload: Box::new(String::new) }
+    }
+
+    /// The same with a way to read the configuration again, which tells what came of it.
+    #[must_use]
+    pub fn reloading(self, reload: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Self { reload: Box::new(reload), ..self }
     }
 
     /// Whether `4lw.commands.whitelist` lets this word through. `srvr` always passes, `isro` where read-only mode is enabled.
@@ -79,6 +86,7 @@ impl Admin {
     pub fn answer(&self, word: Word, census: Option<&Census>) -> String {
         match (word, census) {
             (Word::Ruok, _) => "imok".to_owned(),
+            (Word::Rlod, _) => (self.reload)(),
             (Word::Conf, _) => settings::conf(&self.facts),
             (Word::Envi, _) => settings::envi(&self.facts, &self.probe()),
             (Word::Gtmk | Word::Stmk, _) => self.trace_mask(None).to_string(),

@@ -116,6 +116,7 @@ fn shown(config: &ServerConfig, given: &Given, name: &str) -> Option<String> {
         "audit.file" | "audit.fileBytes" | "audit.files" if config.audit.is_none() => return None,
         "metricsProvider.httpHost" => config.metrics?.ip().to_string(),
         "metricsProvider.httpPort" => config.metrics?.port().to_string(),
+        "log.level" => config.log_level.clone().unwrap_or_default(),
         "log.warnBytes" => config.log_warn_bytes.to_string(),
         "io.memoryKiB" => (config.io_memory_bytes >> 10).to_string(),
         // Families have a row each.

@@ -52,7 +52,7 @@ const IMAGES_MIN: i64 = 3;
 
 const FOUR_LETTER_WORDS: &[&str] = &[
     "ruok", "isro", "gtmk", "stmk", "conf", "cons", "crst", "srst", "dirs", "dump", "envi", "srvr", "stat", "wchs", "wchc",
-    "wchp", "mntr", "hash", "csnp", "lgif",
+    "wchp", "mntr", "hash", "csnp", "lgif", "rlod",
 ];
 
 /// Makes the configuration. `file` is the zoo.cfg, if there is one; without it the server keeps to this machine.
@@ -146,6 +146,7 @@ pub fn resolve(
             _ => Pin::Auto,
         },
         spin_micros: u64_of(given.int("spin.micros")?),
+        log_level: Some(given.text("log.level")?.trim().to_owned()).filter(|level| !level.is_empty()),
         log_warn_bytes: u64_of(given.int("log.warnBytes")?),
         retain: retain(given)?,
         scrub_interval_s: u64_of(given.int("scrub.intervalSeconds")?),

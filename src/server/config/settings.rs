@@ -94,6 +94,8 @@ pub struct ServerConfig {
     pub pin: Pin,
     /// How long an executor spins before it parks, microseconds.
     pub spin_micros: u64,
+    /// How much is told on standard error; none leaves it to the command line and the environment.
+    pub log_level: Option<String>,
     /// Size of the log at which, and at each doubling of which, the operator is told; bytes, 0 is never.
     pub log_warn_bytes: u64,
     /// What is kept of images and log; none keeps everything.

@@ -346,6 +346,7 @@ pub const TABLE: &[Key] = &[
     ours("ensemble.bootstrap", Word(&["all", "majority"]), "all"),
     ours("cores.pin", Word(&["auto", "yes", "no"]), "auto"),
     ours("spin.micros", Int(0, 1_000_000), "0"),
+    ours("log.level", Text, ""),
     ours("log.warnBytes", Bytes(0, i64::MAX), "8589934592"),
     ours("retain.bytes", Bytes(0, i64::MAX), "17179869184"),
     ours("scrub.intervalSeconds", Int(0, I32), "86400"),

@@ -126,6 +126,7 @@ fn every_working_key_has_its_effect() {
         ("cores.pin", "no"),
         ("spin.micros", "20"),
         ("log.warnBytes", "1g"),
+        ("log.level", "debug"),
         ("autopurge.snapRetainCount", "5"),
         ("autopurge.purgeInterval", "0"),
         ("retain.bytes", "2g"),

@@ -53,13 +53,7 @@ fn line(cells: &[Cell], wanted: impl Fn(&Setting) -> bool, over: impl Fn(&Settin
     [points(|cell| cell.p50), points(|cell| cell.p99)]
 }
 
-fn chart(
-    title: &str,
-    told: &[String],
-    lines: Vec<Line>,
-    x_name: &'static str,
-    name: impl Fn(f64) -> String,
-) -> String {
+fn chart(title: &str, told: &[String], lines: Vec<Line>, x_name: &'static str, name: impl Fn(f64) -> String) -> String {
     let values = || lines.iter().flat_map(|(_, both)| both.iter().flatten());
     let x = Axis::logarithmic(values().map(|point| point.0), name);
     let y = Axis::logarithmic(values().map(|point| point.1), figure::short);
