@@ -145,9 +145,9 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::latency::Latency;
     use crate::bench::record::{Arrived, FORMAT, Generator, Operation};
     use crate::bench::spec::{Arrivals, Pace};
+    use crate::show::latency::Latency;
 
     fn record(spec: &Spec, target: &Target, us: u64, count: u64) -> Record {
         let mut latency = Latency::default();

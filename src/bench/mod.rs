@@ -10,7 +10,6 @@ pub mod control;
 pub mod echo;
 pub mod keeper_bench;
 pub mod ladder;
-pub mod latency;
 pub mod load;
 pub mod machine;
 pub mod merge;

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::latency::Latency;
 use super::spec::Spec;
+use crate::show::latency::Latency;
 
 /// The format that this release writes; it reads this and all before it.
 pub const FORMAT: u32 = 1;

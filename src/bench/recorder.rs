@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::latency::Latency;
 use super::record::{Arrived, Operation, Slice, Stall};
 use crate::client::answer::Refusal;
+use crate::show::latency::Latency;
 
 /// Shortest time without answers, while requests wait, that is told as a stall.
 pub const STALL_MS: u64 = 100;

@@ -4,5 +4,6 @@ pub mod axis;
 pub mod chart;
 pub mod figure;
 pub mod grid;
+pub mod latency;
 pub mod pen;
 pub mod progress;

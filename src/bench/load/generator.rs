@@ -17,11 +17,11 @@ use super::patience;
 use super::random::Random;
 use super::requests::Maker;
 use crate::bench::control::RunError;
-use crate::bench::latency::Latency;
 use crate::bench::machine::thread_seconds;
 use crate::bench::record::Slice;
 use crate::bench::recorder::Recorder;
 use crate::bench::spec::{Pace, Spec};
+use crate::show::latency::Latency;
 
 /// Arrivals of one thread that may wait for a free connection; beyond it they are dropped and counted.
 pub const BACKLOG_MAX: usize = 1 << 20;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::bench::latency::Latency;
 use crate::bench::record::Operation;
 use crate::bench::recorder::Recorder;
+use crate::show::latency::Latency;
 
 /// Counts nothing while it is muted, as in rounds that began before the measured time.
 #[derive(Debug)]

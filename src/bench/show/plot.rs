@@ -1,11 +1,11 @@
 //! Plot: records as pictures: latency by percentile, over time, and over throughput.
 
 use super::caption;
-use crate::bench::latency::Latency;
 use crate::bench::record::Record;
 use crate::show::axis::Axis;
 use crate::show::chart::{Chart, Key, Series, Stroke};
 use crate::show::figure;
+use crate::show::latency::Latency;
 use crate::show::pen::COLOURED;
 
 /// Points of a percentile curve in the room of one more nine.

@@ -1,8 +1,8 @@
 //! Sample: records as runs might have made them, for the tests of what reads records.
 
-use crate::bench::latency::Latency;
 use crate::bench::record::{Arrived, FORMAT, Generator, Machine, Operation, Record, Slice, Stall, Target};
 use crate::bench::spec::{Arrivals, Pace, Spec, Workload};
+use crate::show::latency::Latency;
 
 /// Ten seconds of reads and sets at a rate, of which one in fifty takes twenty times as long as others; the higher the rate, the
 /// longer all take. One second stalls.

@@ -2,11 +2,11 @@
 
 use super::caption;
 use super::date;
-use crate::bench::latency::{Latency, QUANTILES};
 use crate::bench::record::Record;
 use crate::bench::spec::Pace;
 use crate::show::figure;
 use crate::show::grid::{Grid, cell};
+use crate::show::latency::{Latency, QUANTILES};
 
 /// Below this part of what was offered the server has not kept up.
 const KEPT_UP: f64 = 0.99;

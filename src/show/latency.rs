@@ -7,7 +7,7 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer}
 use serde::de::Error as _;
 use serde::ser::Error as _;
 
-use crate::show::figure::LONGEST_US;
+use super::figure::LONGEST_US;
 
 /// The quantiles that every table shows, with their names.
 pub const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
