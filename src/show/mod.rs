@@ -4,6 +4,7 @@ pub mod axis;
 pub mod chart;
 pub mod figure;
 pub mod grid;
+pub mod heat;
 pub mod latency;
 pub mod pen;
 pub mod progress;

@@ -2,6 +2,7 @@
 
 mod disk;
 pub mod doctor;
+mod flush;
 mod machine;
 
 use std::fmt::Display;
@@ -19,7 +20,10 @@ const LONG: &str = "\
 Finds the settings of group commit that suit the drive at hand, by measuring.
 
 First `tune disk`: what does a flush cost here, and do flushes overlap? It needs no server and writes
-only files that have no name, so nothing is left behind, whatever ends it.";
+only files that have no name, so nothing is left behind, whatever ends it.
+
+Then `tune flush`: a server of its own is started on the drive and loaded; which setting answers best?
+Its --apply writes the lines into a configuration, and a running server takes them up at once.";
 
 /// Fit group commit to the drive.
 #[derive(Args, Debug)]
@@ -32,6 +36,7 @@ pub struct Tune {
 #[derive(Subcommand, Debug)]
 enum Command {
     Disk(Box<disk::Disk>),
+    Flush(Box<flush::Flush>),
 }
 
 impl Tune {
@@ -40,6 +45,7 @@ impl Tune {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Disk(command) => command.run(),
+            Command::Flush(command) => command.run(),
         }
     }
 }

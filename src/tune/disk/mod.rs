@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use self::path::Ground;
+pub use self::path::Ground;
 use self::probe::{Measured, Scratch};
-use self::setting::{Method, Setting, State, matrix, parse_size};
+pub use self::setting::{Method, parse_size, size};
+use self::setting::{Setting, State, matrix};
 use self::verdict::{Cell, Second, Verdict, verdict};
 use super::machine::Machine;
 use super::{Failed, count, print, seconds, stop_flag};
@@ -279,6 +280,11 @@ impl Disk {
         };
         Ok(measured.seconds.iter().map(second).collect())
     }
+}
+
+/// Whether files in a directory can be written past the page cache.
+pub fn probe_direct(dir: &Path) -> Result<bool, Failed> {
+    Scratch::new(dir, 0).has_direct().map_err(Failed::new)
 }
 
 fn kernel() -> String {
