@@ -42,6 +42,7 @@ Keys of ours, in the file as they are or as -Dringkeeper.KEY=VALUE, with their d
   flush.flights        4        flushes in flight, 1 to 16: more keeps a fast drive busy, 1 is kindest to a slow one
   flush.lingerMicros   0        how long a batch waits for company while a flush is in flight
   flush.batchBytes     1048576  payload at which a batch is closed at the latest
+  flush.delayMicros    0        each flush is made so much longer: to try how a slower drive would do
   shards               0        executors that serve clients; 0 is one less than the cores, at least 1
   sequencer.placement  auto     executor that orders writes: own, shared (with shard 0: no hop between the two), or
                                 auto (own from 3 cores on, if it has one left to itself)

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions as DmaOptions};
+use glommio::timer::Timer;
 use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::drive::{self, sync_dir};
@@ -303,8 +304,13 @@ impl SegmentFile {
         self.file.alloc_dma_buffer(len)
     }
 
-    /// Writes a framed batch and makes it durable. The future owns all it needs; it must be polled to its end.
-    pub fn write(&self, buffer: DmaBuffer, at: Placement) -> impl Future<Output = Result<u64, DiskError>> + 'static {
+    /// Writes a framed batch and makes it durable, and ends `delay` later. The future owns all it needs; it must be polled to its end.
+    pub fn write(
+        &self,
+        buffer: DmaBuffer,
+        at: Placement,
+        delay: Duration,
+    ) -> impl Future<Output = Result<u64, DiskError>> + 'static {
         assert_eq!(at.segment, self.number, "a batch goes where it was framed for");
         let file = Rc::clone(&self.file);
         let (method, path) = (self.method, self.path.clone());
@@ -316,6 +322,9 @@ impl SegmentFile {
             }
             if method == FlushMethod::Fdatasync {
                 file.fdatasync().await.map_err(|e| DiskError::new("sync the log", &path)(e.into()))?;
+            }
+            if !delay.is_zero() {
+                Timer::new(delay).await;
             }
             Ok(at.sequence)
         }

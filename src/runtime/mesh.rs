@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
@@ -55,6 +56,8 @@ pub struct FlushOrders {
     pub knobs: FlushKnobs,
     /// How they are made durable.
     pub method: FlushMethod,
+    /// Each flush is made so much longer, for trials of slower drives.
+    pub delay: Duration,
     /// Slower flushes than this are told, ms.
     pub warn_ms: u64,
 }

@@ -14,10 +14,10 @@ use glommio::timer::Timer;
 
 use super::clock::Clock;
 use super::cores::{Breath, Mates, Tick};
-use super::disk::{DiskError, FlushMethod, SegmentFile};
+use super::disk::{DiskError, SegmentFile};
 use super::keeper::Keeper;
 use super::member::{Member, MemberSetup};
-use super::mesh::SequencerPort;
+use super::mesh::{FlushOrders, SequencerPort};
 use super::preparer::Preparer;
 use crate::engine::message::Inward;
 use crate::engine::sequencer::{Ahead, Room, Sequencer};
@@ -29,9 +29,6 @@ const MESSAGES_A_TURN: usize = 64;
 
 /// Turns a busy loop makes before it breathes.
 const TURNS_A_BREATH: u32 = 8;
-
-/// Slower flushes than this are told, ms (`fsync.warningthresholdms` sets it).
-pub type FlushWarnMs = u64;
 
 /// What the loop is told when it is made.
 pub struct SequencerSetup {
@@ -48,9 +45,7 @@ pub struct SequencerSetup {
     /// Told of what is durable, and of each segment begun.
     pub keeper: Keeper,
     /// How batches are made durable.
-    pub method: FlushMethod,
-    /// Flushes slower than this are told, ms.
-    pub warn_ms: FlushWarnMs,
+    pub flush: FlushOrders,
     /// The clock.
     pub clock: Clock,
     /// What a member of an ensemble has beside; none for a server alone.
@@ -69,7 +64,8 @@ struct Loop {
     /// A message that was not used up, and how far it was: per shard.
     begun: Vec<Option<(Inward, usize)>>,
     turn_from: usize,
-    warn_ms: FlushWarnMs,
+    /// Slower flushes than this are told, ms.
+    warn_ms: u64,
     dir: PathBuf,
     /// Writes are refused, and it has been told.
     is_declining: bool,
@@ -87,7 +83,7 @@ impl AsRawFd for Descriptor {
 
 /// Runs until the server stops and everything is durable. A failed write of the log ends the process.
 pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
-    let SequencerSetup { engine, mut port, dir, segment, preparer, keeper, mut method, warn_ms, clock, member } = setup;
+    let SequencerSetup { engine, mut port, dir, segment, preparer, keeper, mut flush, clock, member } = setup;
     let member = member.map(|setup| {
         Member::start(setup, &keeper, &port).unwrap_or_else(|error| fatal(&format!("cannot start a thread: {error}")))
     });
@@ -99,7 +95,7 @@ pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
     });
     let mut armed = PollState::default();
     let breath = Breath::new().unwrap_or_else(|error| fatal(&format!("no descriptor for the sequencer: {error}")));
-    let mut file = SegmentFile::open(&dir, segment, method).await.unwrap_or_else(|error| fatal(&error.to_string()));
+    let mut file = SegmentFile::open(&dir, segment, flush.method).await.unwrap_or_else(|error| fatal(&error.to_string()));
     let begun = port.inboxes().map(|_| None).collect();
     let mut this = Loop {
         engine,
@@ -110,7 +106,7 @@ pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
         writes: Vec::new(),
         begun,
         turn_from: 0,
-        warn_ms,
+        warn_ms: flush.warn_ms,
         dir: dir.clone(),
         is_declining: false,
         member,
@@ -122,11 +118,11 @@ pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
         if let Some(orders) = this.port.common().take_flush() {
             this.engine.set_knobs(orders.knobs);
             this.warn_ms = orders.warn_ms;
-            if orders.method != method {
-                method = orders.method;
+            let before = std::mem::replace(&mut flush, orders);
+            if orders.method != before.method {
                 // Writes under way have the file as they began with it.
                 let segment = this.engine.log_position().segment.number;
-                file = SegmentFile::open(&dir, segment, method).await.unwrap_or_else(|error| fatal(&error.to_string()));
+                file = SegmentFile::open(&dir, segment, flush.method).await.unwrap_or_else(|error| fatal(&error.to_string()));
             }
         }
         if let Some(rules) = this.port.common().take_sessions() {
@@ -139,15 +135,16 @@ pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
         progress |= this.hand_out();
         if this.finish_task(now) {
             let segment = this.engine.log_position().segment.number;
-            file = SegmentFile::open(&dir, segment, method).await.unwrap_or_else(|error| fatal(&error.to_string()));
+            file = SegmentFile::open(&dir, segment, flush.method).await.unwrap_or_else(|error| fatal(&error.to_string()));
             progress = true;
         }
         while let Some(len) = this.engine.due(this.clock.now()) {
             if !this.engine.fits(len) {
                 match this.preparer.take() {
                     Ok(Some(next)) => {
-                        file =
-                            SegmentFile::open(&dir, next.number, method).await.unwrap_or_else(|error| fatal(&error.to_string()));
+                        file = SegmentFile::open(&dir, next.number, flush.method)
+                            .await
+                            .unwrap_or_else(|error| fatal(&error.to_string()));
                         let at = this.engine.log_position();
                         this.keeper.rolled(next.number, Begin { after: at.last, sequence: at.sequence }, next.size);
                         this.engine.roll(next);
@@ -163,7 +160,7 @@ pub async fn run(setup: SequencerSetup, tick: Tick, mates: Rc<Mates>) {
             }
             let mut buffer = file.buffer(len);
             let placement = this.engine.frame(buffer.as_bytes_mut(), this.clock.now());
-            this.writes.push((this.clock.now().micros, Box::pin(file.write(buffer, placement))));
+            this.writes.push((this.clock.now().micros, Box::pin(file.write(buffer, placement, flush.delay))));
             // The first poll queues the write; the ring sends it off when the executor looks at it.
             poll_fn(|cx| Poll::Ready(this.finish_writes(cx))).await;
             mates.ring_wanted.set(true);

@@ -21,7 +21,7 @@ use super::config::settings::{FlushMethod as Configured, ServerConfig};
 use super::config::{Level, Loaded};
 use super::membership::{self, Membership};
 use super::recover::{self, Recovered};
-use super::reload::{Order, Reload, SetLevel, flush_knobs, flush_method, listen_for_orders, ordered};
+use super::reload::{Order, Reload, SetLevel, flush_knobs, flush_method, flush_orders, listen_for_orders, ordered};
 use crate::auth::AuthConfig;
 use crate::engine::audit::{Audit, Verdict};
 use crate::engine::census::{Census, Word};
@@ -247,8 +247,7 @@ fn start(
         segment: position.segment.number,
         preparer,
         keeper,
-        method: flush_method(config),
-        warn_ms: config.fsync_warning_ms,
+        flush: flush_orders(config),
         clock,
         member,
     });

@@ -17,12 +17,13 @@ use crate::runtime::mesh::{Common, FlushOrders};
 use crate::session::throttle::Rules;
 
 /// Keys that are taken up at once. The others take a restart.
-const LIVE: [&str; 28] = [
+const LIVE: [&str; 29] = [
     "flush.mode",
     "flush.flights",
     "flush.lingerMicros",
     "flush.batchBytes",
     "flush.method",
+    "flush.delayMicros",
     "forceSync",
     "fsync.warningthresholdms",
     "log.level",
@@ -105,6 +106,16 @@ pub(super) const fn flush_knobs(config: &ServerConfig) -> FlushKnobs {
     }
 }
 
+/// How the log is made durable by a configuration.
+pub(super) const fn flush_orders(config: &ServerConfig) -> FlushOrders {
+    FlushOrders {
+        knobs: flush_knobs(config),
+        method: flush_method(config),
+        delay: Duration::from_micros(config.flush.delay_micros),
+        warn_ms: config.fsync_warning_ms,
+    }
+}
+
 /// How batches are made durable by a configuration.
 pub(super) const fn flush_method(config: &ServerConfig) -> FlushMethod {
     match config.flush.method {
@@ -169,7 +180,7 @@ impl Reload {
         if is_same_promise {
             self.method = method;
         }
-        self.common.set_flush(FlushOrders { knobs: flush_knobs(config), method: self.method, warn_ms: config.fsync_warning_ms });
+        self.common.set_flush(FlushOrders { method: self.method, ..flush_orders(config) });
         self.common.set_flow(config.throttles.share_of(self.shards));
         if self.sessions != config.throttles.sessions {
             self.sessions = config.throttles.sessions;

@@ -98,6 +98,7 @@ fn shown(config: &ServerConfig, given: &Given, name: &str) -> Option<String> {
         "znode.container.maxPerMinute" => config.lifetimes.max_per_minute.to_string(),
         "znode.container.maxNeverUsedIntervalMs" => config.lifetimes.max_never_used_ms.to_string(),
         "4lw.commands.whitelist" => config.four_letter_words.to_string(),
+        "flush.delayMicros" => config.flush.delay_micros.to_string(),
         "flush.method" => config.flush.method.to_string(),
         "flush.mode" => if config.flush.is_adaptive { "adaptive" } else { "fixed" }.to_owned(),
         "flush.flights" => config.flush.flights.to_string(),

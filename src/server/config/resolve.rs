@@ -128,6 +128,7 @@ pub fn resolve(
             linger_micros: u64_of(given.int("flush.lingerMicros")?),
             batch_bytes: usize_of(given.int("flush.batchBytes")?),
             is_adaptive: given.text("flush.mode")? == "adaptive",
+            delay_micros: delay_micros(given)?,
         },
         fsync_warning_ms: u64_of(given.int("fsync.warningthresholdms")?),
         tree_digest_enabled: given.bool("digest.enabled")?,
@@ -385,6 +386,16 @@ fn flush_method(given: &mut Given) -> Result<FlushMethod, ConfigError> {
         given.notices.push(Notice::warn(place, text.to_owned()));
     }
     Ok(method)
+}
+
+/// What each flush is made longer by; loud where it is.
+fn delay_micros(given: &mut Given) -> Result<u64, ConfigError> {
+    let delay = u64_of(given.int("flush.delayMicros")?);
+    if let Some(place) = given.get("flush.delayMicros").map(|item| item.place.clone()).filter(|_| delay > 0) {
+        let text = format!("each flush takes {delay} us longer than it need: for trials of slower drives only");
+        given.notices.push(Notice::warn(place, text));
+    }
+    Ok(delay)
 }
 
 /// The audit log, if there is one. A file that is named without a directory lies in the working directory, as in ZooKeeper.

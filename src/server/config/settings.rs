@@ -149,6 +149,8 @@ pub struct FlushConfig {
     pub batch_bytes: usize,
     /// A controller moves flights and linger.
     pub is_adaptive: bool,
+    /// Each flush is made so much longer, microseconds: for trials.
+    pub delay_micros: u64,
 }
 
 /// By which call the log is made durable.

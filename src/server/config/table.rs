@@ -339,6 +339,7 @@ pub const TABLE: &[Key] = &[
     ours("flush.mode", Word(&["fixed", "adaptive"]), "fixed"),
     ours("flush.flights", Int(1, limits::FLIGHTS_MAX as i64), "4"),
     ours("flush.lingerMicros", Int(0, 1_000_000), "0"),
+    ours("flush.delayMicros", Int(0, 1_000_000), "0"),
     // A batch that closes later than this might not fit a segment (`ground::limits`).
     ours("flush.batchBytes", Bytes(limits::BLOCK as i64, limits::BATCH_BYTES_DEFAULT as i64), "1048576"),
     ours("shards", Int(0, 1024), "0"),

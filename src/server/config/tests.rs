@@ -127,6 +127,7 @@ fn every_working_key_has_its_effect() {
         ("spin.micros", "20"),
         ("log.warnBytes", "1g"),
         ("log.level", "debug"),
+        ("flush.delayMicros", "9"),
         ("autopurge.snapRetainCount", "5"),
         ("autopurge.purgeInterval", "0"),
         ("retain.bytes", "2g"),

@@ -116,6 +116,10 @@ pub struct Flush {
     #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=500_000))]
     value_size: u32,
 
+    /// A line more in the configuration of the server that is measured, such as shards=4; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = line)]
+    set: Vec<String>,
+
     /// Measure nothing: take what an earlier run wrote with --json.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["rate", "json", "dir"])]
     from: Option<PathBuf>,
@@ -152,6 +156,11 @@ fn rate(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected writes a second, 1 to 10000000".to_owned())
 }
 
+fn line(text: &str) -> Result<String, String> {
+    let is_line = text.contains('=') && !text.contains(char::is_control) && !text.ends_with('\\');
+    if is_line { Ok(text.to_owned()) } else { Err("expected KEY=VALUE".to_owned()) }
+}
+
 fn flights(text: &str) -> Result<usize, String> {
     count(text).ok().filter(|n| *n <= crate::ground::limits::FLIGHTS_MAX).ok_or_else(|| "expected 1 to 16".to_owned())
 }
@@ -170,6 +179,7 @@ struct Report {
     rounds: u32,
     connections: usize,
     value_size: u32,
+    set: Vec<String>,
     points: Vec<Point>,
     front: Vec<Knobs>,
     profiles: Vec<Profile>,
@@ -241,7 +251,7 @@ impl Flush {
         for (name, value) in &facts {
             print(&format!("{name:12} {value}\n"))?;
         }
-        let mut trial = Trial::start(&dir)?;
+        let mut trial = Trial::start(&dir, &self.set)?;
         let grid = Grid {
             fdatasync: self.methods.iter().map(|method| *method == Method::Fdatasync).collect(),
             batch_bytes: self.batch_bytes.clone(),
@@ -260,6 +270,7 @@ impl Flush {
             rounds: self.rounds,
             connections: self.connections,
             value_size: self.value_size,
+            set: self.set.clone(),
             front: front(&points).into_iter().map(|point| point.knobs).collect(),
             profiles: profiles(&points),
             points,

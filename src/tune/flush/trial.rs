@@ -35,6 +35,8 @@ pub struct Trial {
     said: File,
     address: SocketAddr,
     program: PathBuf,
+    /// Lines of its configuration.
+    more: Vec<String>,
 }
 
 /// What is asked of it.
@@ -87,13 +89,13 @@ pub struct Seen {
 }
 
 impl Trial {
-    /// Starts it below `dir`. What an earlier one has left there is removed.
-    pub fn start(dir: &Path) -> Result<Self, Failed> {
+    /// Starts it below `dir`, with lines more in its configuration. What an earlier one has left there is removed.
+    pub fn start(dir: &Path, more: &[String]) -> Result<Self, Failed> {
         remove_leftovers(dir)?;
         let program = std::env::current_exe().map_err(|error| Failed(format!("cannot find this program: {error}")))?;
         let own = dir.join(format!("{PREFIX}{}", std::process::id()));
         fs::create_dir(&own).map_err(|error| Failed(format!("{}: {error}", own.display())))?;
-        let started = Self::start_in(&own, program);
+        let started = Self::start_in(&own, program, more);
         if started.is_err() {
             // What could not be started leaves nothing either.
             let _ = fs::remove_dir_all(&own);
@@ -101,9 +103,9 @@ impl Trial {
         started
     }
 
-    fn start_in(dir: &Path, program: PathBuf) -> Result<Self, Failed> {
+    fn start_in(dir: &Path, program: PathBuf, more: &[String]) -> Result<Self, Failed> {
         let failed = |what: &str, error: std::io::Error| Failed(format!("{what} in {}: {error}", dir.display()));
-        write_config(dir, &DEFAULT)?;
+        write_config(dir, &DEFAULT, more)?;
         let log = dir.join("said");
         let said = File::options().read(true).append(true).create(true).open(&log).map_err(|e| failed("cannot write", e))?;
         let err = said.try_clone().map_err(|e| failed("cannot write", e))?;
@@ -118,7 +120,7 @@ impl Trial {
             .spawn()
             .map_err(|error| Failed(format!("cannot start {}: {error}", program.display())))?;
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut trial = Self { dir: dir.to_owned(), child, said, address, program };
+        let mut trial = Self { dir: dir.to_owned(), child, said, address, program, more: more.to_vec() };
         let since = Instant::now();
         loop {
             let text = trial.text();
@@ -152,7 +154,7 @@ impl Trial {
 
     /// From now on it commits like this: the file is written anew, and the server is told.
     pub fn set(&mut self, knobs: &Knobs) -> Result<(), Failed> {
-        write_config(&self.dir, knobs)?;
+        write_config(&self.dir, knobs, &self.more)?;
         let answer = word(self.address, "rlod")
             .map_err(|error| Failed(format!("the server does not answer: {error}; {}", self.last_words())))?;
         if answer.contains("restart") || answer.contains("nothing is changed") || answer.contains("takes longer") {
@@ -213,10 +215,11 @@ impl Drop for Trial {
     }
 }
 
-fn write_config(dir: &Path, knobs: &Knobs) -> Result<(), Failed> {
+fn write_config(dir: &Path, knobs: &Knobs, more: &[String]) -> Result<(), Failed> {
     let rest = "clientPort=2181\ndataDir=data\n4lw.commands.whitelist=rlod,mntr\nmaxClientCnxns=0\npreAllocSize=16384\n";
     let path = dir.join("zoo.cfg");
-    fs::write(&path, format!("{rest}{}\n", knobs.lines().join("\n")))
+    let more: String = more.iter().map(|line| format!("{line}\n")).collect();
+    fs::write(&path, format!("{rest}{more}{}\n", knobs.lines().join("\n")))
         .map_err(|error| Failed(format!("{}: {error}", path.display())))
 }
 
