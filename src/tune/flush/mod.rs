@@ -54,7 +54,7 @@ Examples:
 Exit codes: 0 done, 1 could not, or was stopped before the end, 2 wrong usage.";
 
 /// Parts of the most that a server carries by default, offered where no rates are given.
-const PARTS: [f64; 3] = [0.1, 0.3, 0.6];
+const PARTS: [f64; 3] = [0.01, 0.1, 0.5];
 
 /// Room that is wanted, bytes: segments and snapshots of a server that is written to for a while.
 const ROOM: u64 = 1 << 30;
@@ -76,7 +76,7 @@ pub struct Flush {
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
 
-    /// Writes a second that are offered; where none are given, 10, 30 and 60 % of what the defaults carry.
+    /// Writes a second that are offered; where none are given, 1, 10 and 50 % of what the defaults carry.
     #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = rate)]
     rate: Vec<f64>,
 
