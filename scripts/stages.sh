@@ -22,6 +22,7 @@ done
 server=$(realpath "${SERVER:-target/release/ringkeeper}")
 port=${PORT:-24950}
 work=$(mktemp -d -p "${TMPDIR:-/var/tmp}")
+pid=''
 trap 'kill "$pid" 2> /dev/null || true; rm -rf "$work"' EXIT
 printf '%s\n' "clientPort=$port" clientPortAddress=127.0.0.1 "dataDir=$work/data" maxClientCnxns=0 '4lw.commands.whitelist=*' \
   metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider metricsProvider.httpHost=127.0.0.1 \
@@ -29,8 +30,8 @@ printf '%s\n' "clientPort=$port" clientPortAddress=127.0.0.1 "dataDir=$work/data
 "$server" serve "$work/zoo.cfg" > "$work/log" 2>&1 &
 pid=$!
 until grep -q '^ready' "$work/log"; do sleep 0.1; kill -0 "$pid"; done
-exec python3 - "$server" "$port" "$work" "$seconds" "$rounds" "${rates[@]}" <<'PYTHON'
-import base64, json, re, struct, subprocess, sys, urllib.request, zlib
+python3 - "$server" "$port" "$work" "$seconds" "$rounds" "${rates[@]}" <<'PYTHON'
+import base64, json, re, struct, subprocess, sys, time, urllib.request, zlib
 
 server, port, work, seconds, rounds = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5])
 STAGES = ["queue", "batch", "flush", "replicate", "deliver", "respond"]
@@ -45,13 +46,17 @@ def stages():
 
 
 def mean_us(workload, rate):
-    """The clients' mean: what the bench tells in its table is quantiles, and its record has the histogram."""
+    """The clients' mean, and the stages from well after the bench has made its znodes until well before it removes them."""
     out = f"{work}/run.json"
-    words = ["--workload", workload, "--rate", rate, "--seconds", seconds, "--warmup", "0", "--connections", "16", "--in-flight", "256"]
-    subprocess.run([server, "bench", "run", "--quiet", "--servers", f"127.0.0.1:{port}", "--json", out, *words], check=True, stdout=subprocess.DEVNULL)
-    record = json.load(open(out))
-    operation = record["operations"]["set" if workload == "set" else "get"]["latency"]
-    return mean(operation), record["arrivals"]["answered"]
+    words = ["--workload", workload, "--rate", rate, "--seconds", str(int(seconds) + 4), "--warmup", "0", "--connections", "16", "--in-flight", "256"]
+    bench = subprocess.Popen([server, "bench", "run", "--quiet", "--servers", f"127.0.0.1:{port}", "--json", out, *words], stdout=subprocess.DEVNULL)
+    time.sleep(2.5)
+    before = stages()
+    time.sleep(int(seconds))
+    after = stages()
+    if bench.wait() != 0:
+        sys.exit("the bench failed")
+    return mean(json.load(open(out))["operations"][workload]["latency"]), before, after
 
 
 def mean(text):
@@ -90,10 +95,8 @@ print(f"{'rate/s':>8}" + "".join(f"{stage:>11}" for stage in STAGES) + f"{'sum':
 for rate in sys.argv[6:]:
     rows = []
     for _ in range(rounds):
-        before = stages()
-        writes, _ = mean_us("set", rate)
-        after = stages()
-        reads, _ = mean_us("read", rate)
+        writes, before, after = mean_us("set", rate)
+        reads, _, _ = mean_us("read", rate)
         counts = [after[stage, "count"] - before.get((stage, "count"), 0) for stage in STAGES]
         sums = [after[stage, "sum"] - before.get((stage, "sum"), 0) for stage in STAGES]
         each = [1e6 * s / c if c else 0.0 for s, c in zip(sums, counts)]
