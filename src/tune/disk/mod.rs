@@ -55,6 +55,9 @@ const STEADY_IN_FLIGHT: usize = 4;
 /// Bytes of such a write: a batch of some hundred transactions.
 const STEADY_BYTES: usize = 65_536;
 
+/// How long it is written before anything counts.
+const WARM_UP: Duration = Duration::from_millis(500);
+
 /// What a setting takes beside its time, s: for the estimate.
 const BESIDE: f64 = 0.1;
 
@@ -238,6 +241,10 @@ impl Disk {
             eprintln!("{n} settings of {seconds} s and {steady} s of steady writing: about {minutes:.1} minutes");
         }
         let mut cells = Vec::new();
+        if let Some(&first) = settings.first() {
+            // The first to be measured would pay for what the drive and the kernel do once.
+            scratch.measure(first, WARM_UP, false, stop).map_err(Failed::new)?;
+        }
         let began = Instant::now();
         for (n, &setting) in settings.iter().enumerate() {
             if !self.quiet {

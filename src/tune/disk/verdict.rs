@@ -46,7 +46,7 @@ const MEMORY_US: f64 = 150.0;
 /// A flush above this goes to flash or further each time, us.
 const SLOW_US: f64 = 1000.0;
 
-/// One more write under way must carry so much more to be worth it.
+/// More writes under way must carry so much more than fewer to be worth it.
 const WORTH: f64 = 1.25;
 
 /// So much slower is a cliff.
@@ -130,10 +130,9 @@ fn overlap(lines: &mut Vec<String>, cells: &[Cell], method: Method, direct: bool
     let (first, last) = (ladder.first()?, ladder.last()?);
     let mut best = *first;
     for cell in &ladder[1..] {
-        if cell.rate < best.rate * WORTH {
-            break;
+        if cell.rate >= best.rate * WORTH {
+            best = cell;
         }
-        best = cell;
     }
     if last.setting.in_flight > first.setting.in_flight {
         let (n, times) = (last.setting.in_flight, last.rate / first.rate.max(0.001));
