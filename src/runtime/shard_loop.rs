@@ -94,21 +94,25 @@ pub async fn run(setup: ShardSetup, tick: Tick, mates: Rc<Mates>, naps: bool) {
         if this.is_done() {
             break;
         }
-        if mates.ring_wanted.take() {
+        // Whether the executor has looked at its ring, and at its timers, since this turn.
+        let has_looked = if mates.ring_wanted.take() {
             busy_turns = 0;
             breath.take().await;
+            true
         } else if work > LITTLE && busy_turns < TURNS_A_BREATH {
             busy_turns += 1;
             glommio::executor().yield_now().await;
-        } else if work > LITTLE {
+            false
+        } else if work > LITTLE || this.clock.now().micros >= ring_seen + NAPS_MICROS {
             busy_turns = 0;
             breath.take().await;
+            true
         } else if let Some(nap) = &nap
             && mates.may_nap()
             && !(mates.has_sequencer && this.port.common().sequencer_is_rung())
             && this.nap(nap, ring_seen)
         {
-            continue;
+            false
         } else {
             busy_turns = 0;
             let mut is_woken = false;
@@ -124,8 +128,12 @@ pub async fn run(setup: ShardSetup, tick: Tick, mates: Rc<Mates>, naps: bool) {
                 if std::mem::replace(&mut is_woken, true) { Poll::Ready(()) } else { Poll::Pending }
             })
             .await;
+            // Where there was something at once it did not wait, and where that goes on and on it never would.
+            is_woken
+        };
+        if has_looked {
+            ring_seen = this.clock.now().micros;
         }
-        ring_seen = this.clock.now().micros;
     }
     drop(armed);
     this.port.common().shard_is_done();
@@ -197,5 +205,99 @@ impl Loop {
             return self.shard.connections() == 0 || is_late;
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
+
+    use super::super::cores::{self, Heartbeat};
+    use super::super::mesh::mesh;
+    use super::*;
+    use crate::auth::AuthConfig;
+    use crate::engine::census::{Census, Word};
+    use crate::engine::message::Outward;
+    use crate::engine::sequencer::To;
+    use crate::engine::shard::{Flow, ShardConfig, Words};
+    use crate::ground::ids::{ConnId, ShardId, Zxid};
+    use crate::tree::view::View;
+
+    struct Mute;
+
+    impl Words for Mute {
+        fn allows(&self, _: Word) -> bool {
+            false
+        }
+
+        fn refusal(&self, _: &str) -> String {
+            String::new()
+        }
+
+        fn trace_mask(&self, _: Option<i64>) -> i64 {
+            0
+        }
+
+        fn answer(&self, _: Word, _: Option<&Census>) -> String {
+            String::new()
+        }
+    }
+
+    /// What comes while the shard naps is found at once, again and again; its executor must look at its timers all the same, or whoever
+    /// watches over it takes it for dead.
+    #[test]
+    fn a_trickle_of_messages_does_not_keep_the_executor_from_its_timers() {
+        let (mut sequencer, mut shards) = mesh(1, Zxid::ZERO);
+        let common = Arc::clone(sequencer.common());
+        let (clock, heartbeat) = (Clock::default(), Heartbeat::default());
+        let port = shards.pop().unwrap();
+        let beats = heartbeat.clone();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let main = move || async move {
+            let config = ShardConfig {
+                id: ShardId(0),
+                frame_max: 1 << 20,
+                flow: Flow::default(),
+                min_timeout_ms: 1000,
+                max_timeout_ms: 1000,
+                sessionless_ms: 1000,
+                tick_ms: 1000,
+                auth: AuthConfig::default(),
+                is_member: false,
+                words: Arc::new(Mute),
+                audit: None,
+            };
+            let view = View::new([1; 4]);
+            let shard = Shard::new(config, view, Zxid::ZERO, [1; 4], clock.now());
+            let (inbox, doorway) = (Arc::new(Inbox::default()), Arc::new(Doorway::new(1, 0, 0)));
+            let tick = Tick::default();
+            let mates = Rc::new(Mates { has_shard: true, ..Mates::default() });
+            drop(cores::spawn(tick.clone().run(heartbeat)));
+            run(ShardSetup { shard, port, inbox, doorway, clock }, tick, mates, true).await;
+            over.store(true, Ordering::Release);
+        };
+        let executor = cores::start("rk-test", None, 64 << 10, Duration::ZERO, main).unwrap();
+        // The next message comes when the last was taken, so that it meets a shard that has gone to sleep, or is about to.
+        let mut began = Instant::now();
+        let mut last = beats.beats();
+        let mut longest = Duration::ZERO;
+        let since = Instant::now();
+        while since.elapsed() < Duration::from_secs(3) {
+            sequencer.send(To::Shard(ShardId(0)), Outward::HangUp(ConnId { slot: 7, generation: 7 }));
+            sequencer.push();
+            std::thread::sleep(Duration::from_micros(200));
+            if beats.beats() != last {
+                (last, began) = (beats.beats(), Instant::now());
+            }
+            longest = longest.max(began.elapsed());
+        }
+        common.stop();
+        while !is_over.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        executor.join().unwrap();
+        assert!(longest < Duration::from_secs(1), "the executor did not look at its timers for {longest:?}");
     }
 }
