@@ -20,22 +20,22 @@ server=$(realpath "${SERVER:-target/release/ringkeeper}")
 port=${PORT:-24900} group=/sys/fs/cgroup/blkio/ringkeeper-drives pid=''
 cleanup() {
   [ -z "$pid" ] || kill "$pid" 2> /dev/null || true
-  rm -rf "$out/work"
+  rm -rf "$out/trial"
   [ ! -d "$group" ] || rmdir "$group" 2> /dev/null || true
 }
 trap cleanup EXIT
 word() { timeout 5 bash -c 'exec 3<> "/dev/tcp/127.0.0.1/$0" && printf %s "$1" >&3 && cat <&3' "$port" "$1"; }
 # config MODE DELAY: the server's configuration.
 config() {
-  printf '%s\n' "clientPort=$port" clientPortAddress=127.0.0.1 "dataDir=$out/work/data" maxClientCnxns=0 '4lw.commands.whitelist=*' \
-    preAllocSize=16384 "flush.mode=$1" "flush.delayMicros=$2" > "$out/work/zoo.cfg"
+  printf '%s\n' "clientPort=$port" clientPortAddress=127.0.0.1 "dataDir=$out/trial/data" maxClientCnxns=0 '4lw.commands.whitelist=*' \
+    preAllocSize=16384 "flush.mode=$1" "flush.delayMicros=$2" > "$out/trial/zoo.cfg"
 }
 # over_time DRIVE MODE DELAY RATE: a minute through both changes.
 over_time() {
   local drive=$1 mode=$2 delay=$3 rate=$4 run more
-  rm -rf "$out/work" && mkdir -p "$out/work"
+  rm -rf "$out/trial" && mkdir -p "$out/trial"
   config "$mode" "$delay"
-  "$server" serve "$out/work/zoo.cfg" > "$out/work/log" 2>&1 &
+  "$server" serve "$out/trial/zoo.cfg" > "$out/trial/log" 2>&1 &
   pid=$!
   if [ "$drive" = throttled ]; then echo "$pid" > "$group/cgroup.procs"; fi
   until word ruok > /dev/null 2>&1; do sleep 0.1; done
@@ -57,7 +57,7 @@ over_time() {
   pid=''
 }
 for drive in "$@"; do
-  mkdir -p "$out/$drive" "$out/work"
+  mkdir -p "$out/$drive" "$out/trial"
   delay=0
   case $drive in
     as-is) ;;
@@ -70,7 +70,7 @@ for drive in "$@"; do
     *) echo "no drive $drive" >&2; exit 2 ;;
   esac
   echo "== $drive"
-  tune=("$server" tune flush --quiet --dir "$out/work" --adaptive --methods dsync --batch-bytes 1m --linger '0,100,1000' --rounds "${ROUNDS:-3}"
+  tune=("$server" tune flush --quiet --dir "$out/trial" --adaptive --methods dsync --batch-bytes 1m --linger '0,100,1000' --rounds "${ROUNDS:-3}"
     --set "flush.delayMicros=$delay" --json "$out/$drive/flush.json" --plots "$out/$drive")
   if [ "$drive" = throttled ]; then
     (echo "$BASHPID" > "$group/cgroup.procs" && exec "${tune[@]}") > "$out/$drive/flush.txt"
