@@ -14,6 +14,18 @@ pub(super) struct Mount {
     pub(super) options: String,
 }
 
+/// Whether a file system is memory, and gone with the power.
+pub(super) fn is_memory(kind: &str) -> bool {
+    ["tmpfs", "ramfs"].contains(&kind)
+}
+
+/// Whether a file system is somewhere else, or behind a program.
+pub(super) fn is_remote(kind: &str) -> bool {
+    kind.starts_with("nfs")
+        || kind.starts_with("fuse")
+        || ["cifs", "smb3", "9p", "ceph", "glusterfs", "lustre", "afs", "virtiofs", "gfs2", "ocfs2"].contains(&kind)
+}
+
 /// The files.
 #[derive(Debug)]
 pub(super) struct Machine {

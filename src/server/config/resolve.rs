@@ -12,6 +12,7 @@ use super::settings::{
 };
 use super::throttles;
 use super::value::quoted;
+use crate::engine::census::Word;
 use crate::engine::sequencer::Lifetimes;
 use crate::ground::ids::ServerId;
 use crate::ground::limits;
@@ -49,11 +50,6 @@ const SEGMENT_MAX: i64 = 1 << 30;
 
 /// Snapshots kept at least, as in ZooKeeper.
 const IMAGES_MIN: i64 = 3;
-
-const FOUR_LETTER_WORDS: &[&str] = &[
-    "ruok", "isro", "gtmk", "stmk", "conf", "cons", "crst", "srst", "dirs", "dump", "envi", "srvr", "stat", "wchs", "wchc",
-    "wchp", "mntr", "hash", "csnp", "lgif", "rlod",
-];
 
 /// Makes the configuration. `file` is the zoo.cfg, if there is one; without it the server keeps to this machine.
 pub fn resolve(
@@ -310,7 +306,7 @@ fn four_letter_words(given: &mut Given, readonlymode: bool) -> Result<FourLetter
     for word in text.split(',').map(str::trim).filter(|w| !w.is_empty()) {
         if word == "*" {
             words.all = true;
-        } else if FOUR_LETTER_WORDS.contains(&word) {
+        } else if Word::ALL.iter().any(|(name, _)| *name == word) {
             words.words.insert(word.to_owned());
         } else if let Some(item) = given.get("4lw.commands.whitelist") {
             let notice =

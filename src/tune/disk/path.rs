@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::tune::machine::Machine;
+use crate::tune::machine::{Machine, is_memory, is_remote};
 
 /// What is known of it; empty where the machine does not tell.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
@@ -53,13 +53,6 @@ pub enum Unfit {
     Little(PathBuf, u64, u64),
 }
 
-/// Whether a kind of file system is somewhere else.
-fn is_remote(kind: &str) -> bool {
-    kind.starts_with("nfs")
-        || kind.starts_with("fuse")
-        || ["cifs", "smb3", "9p", "ceph", "glusterfs", "lustre", "afs", "virtiofs", "gfs2", "ocfs2"].contains(&kind)
-}
-
 impl Ground {
     /// Looks at it.
     pub fn of(machine: &Machine, dir: &Path) -> Self {
@@ -89,7 +82,7 @@ impl Ground {
     /// Refuses what would measure something else than a drive. `room` and `wanted` are bytes.
     pub fn check(&self, anyway: bool, room: u64, wanted: u64) -> Result<(), Unfit> {
         let kind = || self.file_system.clone();
-        if ["tmpfs", "ramfs"].contains(&self.file_system.as_str()) {
+        if is_memory(&self.file_system) {
             return Err(Unfit::Memory(self.dir.clone(), kind()));
         }
         if is_remote(&self.file_system) && !anyway {

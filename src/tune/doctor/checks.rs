@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::runtime::cores;
-use crate::tune::machine::Machine;
+use crate::tune::machine::{Machine, is_memory, is_remote};
 
 /// Oldest kernel that the server runs on.
 const KERNEL_MIN: (u64, u64) = (5, 11);
@@ -342,11 +342,13 @@ fn drive(machine: &Machine, dir: &Path) -> Vec<Check> {
     let elsewhere = "dataDir on ext4 or xfs, on a drive of this machine";
     let mut checks = vec![match mount.kind.as_str() {
         "ext4" | "xfs" => Check::ok(name, found),
-        "tmpfs" | "ramfs" => Check::bad(name, found, "it is memory: what was acknowledged is gone with the power", elsewhere),
+        kind if is_memory(kind) => {
+            Check::bad(name, found, "it is memory: what was acknowledged is gone with the power", elsewhere)
+        }
         "overlay" => {
             Check::warn(name, found, "a container's layer goes with the container", "mount a directory of the host there")
         }
-        kind if kind.starts_with("nfs") || kind.starts_with("fuse") || ["cifs", "smb3", "9p", "ceph"].contains(&kind) => {
+        kind if is_remote(kind) => {
             Check::bad(name, found, "a flush there does not mean what it means on a drive, and may wait for a network", elsewhere)
         }
         _ => Check::warn(name, found, "the log was not tried on it: it may copy at each write, or refuse O_DIRECT", elsewhere),
