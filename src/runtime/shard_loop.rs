@@ -17,7 +17,7 @@ use super::cores::{Breath, Mates, Tick};
 use super::mesh::ShardPort;
 use super::sequencer_loop::fatal;
 use crate::engine::shard::Shard;
-use crate::ground::time::Millis;
+use crate::ground::time::{Millis, Now};
 
 /// Turns a busy loop makes before it breathes.
 const TURNS_A_BREATH: u32 = 8;
@@ -95,22 +95,21 @@ pub async fn run(setup: ShardSetup, tick: Tick, mates: Rc<Mates>, naps: bool) {
             break;
         }
         // Whether the executor has looked at its ring, and at its timers, since this turn.
-        let has_looked = if mates.ring_wanted.take() {
-            busy_turns = 0;
-            breath.take().await;
-            true
-        } else if work > LITTLE && busy_turns < TURNS_A_BREATH {
+        let is_wanted = mates.ring_wanted.take();
+        let now = this.clock.now();
+        let left = (ring_seen + NAPS_MICROS).saturating_sub(now.micros);
+        let has_looked = if !is_wanted && work > LITTLE && busy_turns < TURNS_A_BREATH {
             busy_turns += 1;
             glommio::executor().yield_now().await;
             false
-        } else if work > LITTLE || this.clock.now().micros >= ring_seen + NAPS_MICROS {
+        } else if is_wanted || work > LITTLE || left == 0 {
             busy_turns = 0;
             breath.take().await;
             true
         } else if let Some(nap) = &nap
             && mates.may_nap()
             && !(mates.has_sequencer && this.port.common().sequencer_is_rung())
-            && this.nap(nap, ring_seen)
+            && this.nap(nap, left, now)
         {
             false
         } else {
@@ -180,11 +179,9 @@ impl Loop {
         if io.has_work() || shard.wants_turn() { work + LITTLE + 1 } else { work }
     }
 
-    /// Sleeps in the epoll set. Returns whether the loop may go on without a look at the ring.
-    fn nap(&mut self, nap: &Nap, ring_seen: u64) -> bool {
-        let now = self.clock.now();
-        let left = (ring_seen + NAPS_MICROS).saturating_sub(now.micros);
-        if left == 0 || self.stopping_since.is_some() || !nap.begin() {
+    /// Sleeps in the epoll set, `left` us at most. Returns whether the loop may go on without a look at the ring.
+    fn nap(&mut self, nap: &Nap, left: u64, now: Now) -> bool {
+        if self.stopping_since.is_some() || !nap.begin() {
             return false;
         }
         self.io.nap(Duration::from_micros(left), now);
@@ -217,32 +214,11 @@ mod tests {
     use super::super::mesh::mesh;
     use super::*;
     use crate::auth::AuthConfig;
-    use crate::engine::census::{Census, Word};
     use crate::engine::message::Outward;
     use crate::engine::sequencer::To;
-    use crate::engine::shard::{Flow, ShardConfig, Words};
+    use crate::engine::shard::{Flow, Mute, ShardConfig};
     use crate::ground::ids::{ConnId, ShardId, Zxid};
     use crate::tree::view::View;
-
-    struct Mute;
-
-    impl Words for Mute {
-        fn allows(&self, _: Word) -> bool {
-            false
-        }
-
-        fn refusal(&self, _: &str) -> String {
-            String::new()
-        }
-
-        fn trace_mask(&self, _: Option<i64>) -> i64 {
-            0
-        }
-
-        fn answer(&self, _: Word, _: Option<&Census>) -> String {
-            String::new()
-        }
-    }
 
     /// What comes while the shard naps is found at once, again and again; its executor must look at its timers all the same, or whoever
     /// watches over it takes it for dead.

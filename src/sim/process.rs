@@ -16,10 +16,9 @@ use crate::auth::AuthConfig;
 use crate::engine::archivist::load::Loaded;
 use crate::engine::archivist::policy::Policy;
 use crate::engine::archivist::{Archivist, Start};
-use crate::engine::census::{Census, Word};
 use crate::engine::message::Inward;
 use crate::engine::sequencer::{Done, FlushKnobs, Restore, Sequencer};
-use crate::engine::shard::{Flow, Shard, ShardConfig, Words};
+use crate::engine::shard::{Flow, Mute, Shard, ShardConfig};
 use crate::ground::ids::{ConnId, ServerId, SessionId, ShardId, Zxid};
 use crate::ground::limits::{BLOCK, FRAME_MAX_DEFAULT};
 use crate::ground::time::Now;
@@ -33,27 +32,6 @@ use crate::zab::{Bootstrap, EPOCH_LENGTH, Found, HISTORY_BYTES, Link, Members, R
 
 /// Bytes of a segment that the largest transactions take besides the batch they go into.
 const LARGEST: u64 = 6000;
-
-/// Words are of no interest here.
-struct Mute;
-
-impl Words for Mute {
-    fn allows(&self, _: Word) -> bool {
-        false
-    }
-
-    fn refusal(&self, _: &str) -> String {
-        String::new()
-    }
-
-    fn trace_mask(&self, set: Option<i64>) -> i64 {
-        set.unwrap_or_default()
-    }
-
-    fn answer(&self, _: Word, _: Option<&Census>) -> String {
-        String::new()
-    }
-}
 
 /// What must be, or may be, on the disk of a server that ends.
 #[derive(Clone, Debug)]

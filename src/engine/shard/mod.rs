@@ -54,6 +54,28 @@ pub trait Words: Send + Sync {
     }
 }
 
+/// No word is answered: for shards that nobody asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Mute;
+
+impl Words for Mute {
+    fn allows(&self, _: Word) -> bool {
+        false
+    }
+
+    fn refusal(&self, _: &str) -> String {
+        String::new()
+    }
+
+    fn trace_mask(&self, set: Option<i64>) -> i64 {
+        set.unwrap_or_default()
+    }
+
+    fn answer(&self, _: Word, _: Option<&Census>) -> String {
+        String::new()
+    }
+}
+
 /// What a shard is told when it is made.
 #[derive(Clone)]
 pub struct ShardConfig {
