@@ -1,16 +1,12 @@
 //! Machine: facts about where a run happens, and the processor time that threads use.
 
-use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use super::record::Machine;
+use crate::client::word;
 
 /// How long a server may take to tell its version.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Longest answer that is read.
-const ANSWER_MAX: u64 = 16 << 10;
 
 impl Machine {
     /// This machine. What cannot be found out is empty or 0.
@@ -49,18 +45,15 @@ pub fn thread_seconds() -> f64 {
 /// not answer that word.
 #[must_use]
 pub fn version_of(server: &str) -> Option<String> {
-    let address = server.to_socket_addrs().ok()?.next()?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    stream.write_all(b"srvr").ok()?;
-    let mut answer = String::new();
-    stream.take(ANSWER_MAX).read_to_string(&mut answer).ok()?;
+    let answer = word::ask(server, "srvr", PATIENCE).ok()?;
     let line = answer.lines().find_map(|line| line.strip_prefix("Zookeeper version: "))?;
     Some(line.split(", built on").next().unwrap_or(line).to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+
     use super::*;
 
     #[test]

@@ -1,6 +1,7 @@
 //! Outcome: how a tool ends, for scripts: 0 fine, 1 damaged or different, 2 wrong usage or not to be read.
 
-use std::io::{self, Write};
+use crate::show::tell::tell;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -40,11 +41,6 @@ impl Failed {
         let path = path.to_owned();
         move |source| Self::Unreadable { what, path, source }
     }
-}
-
-/// Says one line on standard error. Where that is closed nobody can be told.
-pub fn tell(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "ringkeeper: {line}");
 }
 
 /// Ends the process. A reader that has seen enough (`| head`) is no error.

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::logging;
-use super::outcome::tell;
 use super::serve::property;
 use crate::runtime::clock::Clock;
 use crate::server::config::reader::{Request, read};
 use crate::server::config::resolve::Overrides;
 use crate::server::recover::loss::Case;
+use crate::show::tell::tell;
 
 const LONG: &str = "\
 For an ensemble that has lost its majority for good.

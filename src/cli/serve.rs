@@ -6,6 +6,7 @@ use crate::server::config::placement::{Cores, Pins, Plan, Sequencer, plan};
 use crate::server::config::reader::{Request, read};
 use crate::server::config::resolve::Overrides;
 use crate::server::config::{Loaded, ServerConfig};
+use crate::show::tell::tell;
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
@@ -146,8 +147,7 @@ impl Serve {
 
 /// Ends the process with one line.
 fn failed(line: &str) -> ExitCode {
-    // Where standard error is closed nobody can be told.
-    let _ = writeln!(std::io::stderr().lock(), "ringkeeper: {line}");
+    tell(line);
     ExitCode::FAILURE
 }
 

@@ -6,4 +6,6 @@ pub mod ask;
 pub mod blocking;
 pub mod lasting;
 pub mod session;
+pub mod started;
 pub mod target;
+pub mod word;

@@ -1,6 +1,5 @@
 //! `ringkeeper migrate`: the command line, and the way between a server's files and our own.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -18,6 +17,7 @@ use crate::server::config::reader::{Request, read};
 use crate::server::config::resolve::Overrides;
 use crate::server::config::settings::ServerConfig;
 use crate::server::recover::{self, IMAGES, LOG};
+use crate::show::tell::tell;
 use crate::tree::replay::znode::ZnodeRef;
 
 const IMPORT: &str = "\
@@ -87,7 +87,7 @@ impl Migrate {
     /// Carries it out.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        let mut tell = |line: &str| say(line);
+        let mut tell = |line: &str| tell(line);
         let mut progress = Progress::new(&mut tell);
         let done = match self.direction {
             Direction::Import(command) => command.run(&mut progress),
@@ -95,11 +95,11 @@ impl Migrate {
         };
         match done {
             Ok(line) => {
-                say(&line);
+                tell(&line);
                 ExitCode::SUCCESS
             }
             Err(line) => {
-                say(&line);
+                tell(&line);
                 ExitCode::FAILURE
             }
         }
@@ -111,10 +111,10 @@ impl ImportCommand {
         refuse_used(&self.data_dir).map_err(|error| error.to_string())?;
         let from = From { data_dir: self.from, log_dir: self.log_dir, ignore_digest: self.ignore_digest };
         let (imported, report) = import(&from, progress).map_err(|error| error.to_string())?;
-        report.warnings.iter().for_each(|line| say(&format!("warning: {line}")));
+        report.warnings.iter().for_each(|line| tell(&format!("warning: {line}")));
         let (zxid, digest) = (imported.zxid, imported.digest);
         let (znodes, sessions) = (imported.znodes.len(), imported.sessions.len());
-        say(&format!("writing {}", self.data_dir.display()));
+        tell(&format!("writing {}", self.data_dir.display()));
         let state = imported.into_loaded(chance::seeds()?).map_err(|error| format!("what was read is no tree: {error}"))?;
         archive::plant(&self.data_dir, state, Clock::default())?;
         let verified = match report.verified {
@@ -144,7 +144,7 @@ impl ExportCommand {
         let state = State { zxid: whole.zxid, sessions: &sessions, digest: whole.tree.digest() };
         let znodes = whole.tree.view().records().map(ZnodeRef::from);
         let exported = export(&self.to, &state, znodes, progress).map_err(|error| error.to_string())?;
-        exported.warnings.iter().for_each(|line| say(&format!("warning: {line}")));
+        exported.warnings.iter().for_each(|line| tell(&format!("warning: {line}")));
         Ok(format!(
             "exported {} znodes and {} sessions up to transaction {} as {}: read back, its digest is {:#x}",
             exported.znodes,
@@ -163,19 +163,14 @@ fn load(config: &ServerConfig) -> Result<Loaded, String> {
         return Err(format!("{} holds no data of ours: --data-dir names the dataDir of a server", config.data_dir.display()));
     }
     if !log.is_dir() {
-        say(&format!(
+        tell(&format!(
             "warning: {} is not there: if the server's zoo.cfg has a dataLogDir, name it with --log-dir; if not, this is the image alone",
             log.display()
         ));
     }
-    say(&format!("reading {}", config.data_dir.display()));
+    tell(&format!("reading {}", config.data_dir.display()));
     let dir = LogDir::open(&log).map_err(|error| error.to_string())?;
     Ok(recover::read(&dir, config, chance::seeds()?, Clock::default())?.into_loaded())
-}
-
-fn say(line: &str) {
-    // Where standard error is closed nobody can be told.
-    let _ = writeln!(std::io::stderr().lock(), "ringkeeper: {line}");
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::ended::{CODES, Ended, end, tell};
+use super::ended::{CODES, Ended, end};
 use super::guard::{self, Job};
 use super::line::{Patience, candidates, queue_up, wait_first};
 use super::lock::{closed, fence};
@@ -14,6 +14,7 @@ use super::signals::Signals;
 use crate::client::answer::{Body, Code};
 use crate::client::ask::Ask;
 use crate::client::blocking::ClientError;
+use crate::show::tell::tell;
 
 const LONG: &str = "\
 Stands for leader at PATH and runs a command while it is elected.

@@ -1,10 +1,11 @@
 //! Ended: how a recipe ends, for scripts: the command's own exit code, or one that says why there is none.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 
 use crate::client::blocking::ClientError;
+use crate::show::tell::tell;
 
 /// The help of every recipe.
 pub const CODES: &str = "\
@@ -51,11 +52,6 @@ impl Ended {
             Self::Command(..) => 126,
         }
     }
-}
-
-/// Says one line on standard error. Where that is closed nobody can be told.
-pub fn tell(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "ringkeeper: {line}");
 }
 
 /// The exit code of a command, as shells count it.

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::ended::{Ended, code_of, tell};
+use super::ended::{Ended, code_of};
 use super::signals::Signals;
 use crate::client::ask::Ask;
 use crate::client::lasting::Lasting;
 use crate::proto::event::EventType;
+use crate::show::tell::tell;
 
 /// How often the command is looked at.
 const TURN: Duration = Duration::from_millis(20);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::ended::{CODES, Ended, code_of, end, tell};
+use super::ended::{CODES, Ended, code_of, end};
 use super::guard::{self, Job};
 use super::options::{Options, seconds};
 use super::signals::Signals;
@@ -15,6 +15,7 @@ use crate::client::ask::Ask;
 use crate::client::blocking::ClientError;
 use crate::client::lasting::Lasting;
 use crate::proto::stat::Stat;
+use crate::show::tell::tell;
 
 /// How often a running command is looked at, and signals where there is none.
 const TURN: Duration = Duration::from_millis(20);

@@ -8,3 +8,4 @@ pub mod heat;
 pub mod latency;
 pub mod pen;
 pub mod progress;
+pub mod tell;

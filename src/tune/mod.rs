@@ -7,14 +7,17 @@ mod machine;
 
 use std::fmt::Display;
 use std::fs;
-use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+
+use self::disk::Ground;
+use self::machine::Machine;
+use crate::server::in_use::worker_of;
+use crate::server::recover::LOG;
+use crate::show::tell;
 
 const LONG: &str = "\
 Finds the settings of group commit that suit the drive at hand, by measuring.
@@ -64,34 +67,36 @@ fn end(outcome: Result<(), Failed>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failed(why)) => {
-            // Where standard error is closed nobody can be told.
-            let _ = writeln!(io::stderr().lock(), "ringkeeper: {why}");
+            tell::tell(&why);
             ExitCode::FAILURE
         }
     }
 }
 
 fn print(text: &str) -> Result<(), Failed> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failed(format!("standard output: {error}")))
+    tell::print(text).map_err(Failed)
+}
+
+/// What a directory lies on. Refuses one that is in use by a server, by its data or by its log, and one that says nothing of a drive or has less
+/// than `wanted` bytes of room.
+fn survey(dir: &Path, anyway: bool, wanted: u64) -> Result<(PathBuf, Ground), Failed> {
+    let dir = dir.canonicalize().map_err(|error| Failed(format!("{}: {error}", dir.display())))?;
+    let ground = Ground::of(&Machine::at(Path::new("/")), &dir);
+    if let Some(pid) = worker_of(&dir).or_else(|| worker_of(&dir.join(LOG))) {
+        let dir = dir.display();
+        return Err(Failed(format!(
+            "a server works in {dir} (process {pid}): name another directory on its drive, at a quiet time"
+        )));
+    }
+    let room = rustix::fs::statvfs(&dir).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+    ground.check(anyway, room, wanted).map_err(Failed::new)?;
+    Ok((dir, ground))
 }
 
 fn write_json(path: &Path, report: &impl Serialize) -> Result<(), Failed> {
     let mut bytes = serde_json::to_vec_pretty(report).map_err(Failed::new)?;
     bytes.push(b'\n');
     fs::write(path, bytes).map_err(|error| Failed(format!("{}: {error}", path.display())))
-}
-
-/// Set by Ctrl-C and SIGTERM; the second of them ends the process at once.
-fn stop_flag() -> Result<Arc<AtomicBool>, Failed> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // In this order: the first signal finds the flag unset.
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
-            .map_err(|error| Failed(format!("signals: {error}")))?;
-    }
-    Ok(stop)
 }
 
 /// A time that something is measured, s.

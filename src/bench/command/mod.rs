@@ -10,15 +10,13 @@ pub mod show;
 pub mod sweep;
 pub mod verify;
 
-use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Subcommand};
 
 use super::control::Control;
 use super::merge::Merge;
+use crate::show::tell;
 
 const LONG: &str = "\
 Measures what clients wait for, on any server that speaks the ZooKeeper client protocol.
@@ -75,27 +73,18 @@ impl Bench {
 
 /// Ends the process with one line.
 fn failed(line: &str) -> ExitCode {
-    // Where standard error is closed nobody can be told.
-    let _ = writeln!(std::io::stderr().lock(), "ringkeeper: {line}");
+    tell::tell(line);
     ExitCode::FAILURE
 }
 
 /// Prints a result.
 fn print(text: &str) -> Result<(), ExitCode> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| failed(&format!("standard output: {error}")))
+    tell::print(text).map_err(|line| failed(&line))
 }
 
 /// A control that Ctrl-C and SIGTERM stop; the second of them ends the process at once.
 fn stoppable(is_quiet: bool, pin: bool) -> Result<Control, ExitCode> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let ended_by = 128 + signal;
-        // In this order: the first signal finds the flag unset.
-        signal_hook::flag::register_conditional_shutdown(signal, ended_by, Arc::clone(&stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
-            .map_err(|error| failed(&format!("signals: {error}")))?;
-    }
+    let stop = tell::stop_flag().map_err(|line| failed(&line))?;
     let words: Vec<String> = std::env::args().collect();
     Ok(Control { stop, command: words.join(" "), is_quiet, pin })
 }

@@ -7,12 +7,13 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::form::DataForm;
-use crate::cli::outcome::{Failed, Outcome, tell};
+use crate::cli::outcome::{Failed, Outcome};
 use crate::cli::utc::utc;
 use crate::show::progress::Progress;
 
 use super::source::{Fault, inspect, newest_at, stream};
 use super::znode::Znode;
+use crate::show::tell::tell;
 
 const AFTER: &str = "\
 Examples:

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 
 use rkyv::util::AlignedVec;
 
-use crate::cli::outcome::{Failed, Outcome, tell};
+use crate::cli::outcome::{Failed, Outcome};
 use crate::engine::archivist::load::{Assembly, Inspection, LoadError, Loaded, Loader, Part};
 use crate::ground::ids::SessionId;
 use crate::ground::limits::BLOCK;
 use crate::proto::path::ROOT;
 use crate::runtime::chance;
 use crate::show::progress::{Progress, bytes};
+use crate::show::tell::tell;
 use crate::storage::image::{FRAME, ImageError, ImageHeader, KIND_END, Reader, Totals, image_zxid};
 use crate::tree::record::Record;
 use crate::tree::view::{SlotId, View};

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::form::DataForm;
-use crate::cli::outcome::{Failed, Outcome, tell};
+use crate::cli::outcome::{Failed, Outcome};
 use crate::ground::ids::{SessionId, Zxid};
 use crate::proto::txn::{Txn, decode_blob};
 use crate::show::progress::Progress;
@@ -18,6 +18,7 @@ use crate::storage::segment::file_name;
 use super::entry::Entry;
 use super::source::Source;
 use super::walk::{Ending, Halt, Place, Visitor, walk};
+use crate::show::tell::tell;
 
 const LONG: &str = "\
 Prints every transaction that a server would recover: zxid, time, session, cxid, type, paths, length of the

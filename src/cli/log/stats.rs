@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::cli::form::shown_path;
-use crate::cli::outcome::{Failed, Outcome, tell};
+use crate::cli::outcome::{Failed, Outcome};
 use crate::cli::utc::utc;
 use crate::ground::ids::SessionId;
 use crate::show::progress::{Progress, bytes};
@@ -20,6 +20,7 @@ use super::counter::{Counter, Tally};
 use super::entry::{error_name, name};
 use super::source::Source;
 use super::walk::{Ending, walk};
+use crate::show::tell::tell;
 
 const LONG: &str = "\
 Counts what is in a log: transactions by type, bytes, records in a batch, the rate over time, sessions, the

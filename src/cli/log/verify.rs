@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::outcome::{Failed, Outcome, tell};
+use crate::cli::outcome::{Failed, Outcome};
 use crate::ground::ids::Zxid;
 use crate::proto::txn::decode_blob;
 use crate::show::progress::{Progress, bytes};
@@ -17,6 +17,7 @@ use crate::storage::segment::file_name;
 
 use super::source::Source;
 use super::walk::{Ending, Halt, Place, Refused, Visitor, walk};
+use crate::show::tell::tell;
 
 const LONG: &str = "\
 Reads a log as a server does at its start, changes nothing, and says one of three things:

@@ -18,10 +18,10 @@ use serde_json::json;
 use self::order::Order;
 use self::perform::{NotDone, perform};
 use self::shown::Shown;
-use super::outcome::tell;
 use crate::client::blocking::ClientError;
 use crate::client::lasting::Lasting;
 use crate::client::target::Target;
+use crate::show::tell::tell;
 
 const LONG: &str = "\
 Reads and changes the tree, with the command names and flags of ZooKeeper's zkCli.sh.

@@ -16,7 +16,7 @@ use rustyline::{Context, Editor, Helper};
 use super::order::{self, Line, Order};
 use super::perform::completions;
 use super::{Shared, Shell, UNREACHABLE, held};
-use crate::cli::outcome::tell;
+use crate::show::tell::tell;
 
 /// How often the session is looked at while nobody writes.
 const PULSE: Duration = Duration::from_millis(200);

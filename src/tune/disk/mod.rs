@@ -21,12 +21,11 @@ use self::probe::{Measured, Scratch};
 pub use self::setting::{Method, parse_size, size};
 use self::setting::{Setting, State, matrix};
 use self::verdict::{Cell, Second, Verdict, verdict};
-use super::machine::Machine;
-use super::{Failed, count, print, seconds, stop_flag};
-use crate::server::in_use::worker_of;
+use super::{Failed, count, print, seconds, survey};
 use crate::show::figure;
 use crate::show::grid::Grid;
 use crate::show::progress::Progress;
+use crate::show::tell::stop_flag;
 
 const LONG: &str = "\
 Measures durable writes on a drive: {O_DSYNC, fdatasync} x {O_DIRECT, page cache} x sizes x files that
@@ -160,24 +159,14 @@ impl Disk {
     }
 
     fn measure(&self) -> Result<(), Failed> {
-        let dir = self.dir.canonicalize().map_err(|error| Failed(format!("{}: {error}", self.dir.display())))?;
-        let ground = Ground::of(&Machine::at(Path::new("/")), &dir);
-        if let Some(pid) = worker_of(&dir) {
-            let dir = dir.display();
-            return Err(Failed(format!(
-                "a server works in {dir} (process {pid}): name another directory on its drive, at a quiet time"
-            )));
-        }
-        let room = rustix::fs::statvfs(&dir).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
         // Two files, and a drive that is not quite full afterwards.
-        let wanted = (self.file_mib << 20) / 8 * 17;
-        ground.check(self.anyway, room, wanted).map_err(Failed::new)?;
+        let (dir, ground) = survey(&self.dir, self.anyway, (self.file_mib << 20) / 8 * 17)?;
         let mut scratch = Scratch::new(&dir, self.file_mib << 20);
         let has_direct = scratch.has_direct().map_err(Failed::new)?;
         if let Some(plots) = &self.plots {
             fs::create_dir_all(plots).map_err(|error| Failed(format!("{}: {error}", plots.display())))?;
         }
-        let stop = stop_flag()?;
+        let stop = stop_flag().map_err(Failed)?;
         for (name, value) in ground.facts() {
             print(&format!("{name:12} {value}\n"))?;
         }

@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::knobs::Knobs;
-use super::trial::word;
+use super::trial::PATIENCE;
+use crate::client::word;
 use crate::server::config::reader::{Request, read};
 use crate::server::in_use::worker_of;
 use crate::server::recover::LOG;
@@ -93,7 +94,7 @@ pub fn tell(config: &Path) -> Result<String, Failed> {
     };
     let at = loaded.config.client_addr;
     let ip = if at.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { at.ip() };
-    match word(SocketAddr::new(ip, at.port()), "rlod") {
+    match word::ask(SocketAddr::new(ip, at.port()), "rlod", PATIENCE) {
         Ok(answer) if !answer.is_empty() && !answer.starts_with("rlod is not") => {
             Ok(format!("the server (process {pid}) says:\n{}", answer.trim_end()))
         }

@@ -7,7 +7,7 @@ mod profiles;
 mod trial;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,14 +19,12 @@ use serde::{Deserialize, Serialize};
 use self::knobs::{DEFAULT, Grid, Knobs, shuffled};
 use self::profiles::{Aim, Point, Profile, Under, front, profiles};
 use self::trial::{Load, Seen, Trial};
-use super::disk::{Ground, Method, parse_size, probe_direct};
-use super::machine::Machine;
-use super::{Failed, count, print, seconds, stop_flag};
-use crate::server::in_use::worker_of;
-use crate::server::recover::LOG;
+use super::disk::{Method, parse_size, probe_direct};
+use super::{Failed, count, print, seconds, survey};
 use crate::show::figure;
 use crate::show::grid;
 use crate::show::progress::Progress;
+use crate::show::tell::stop_flag;
 
 const LONG: &str = "\
 Starts a server of its own below --dir, loads it at several rates and as fast as it answers, and tries
@@ -227,16 +225,7 @@ impl Flush {
     }
 
     fn measure(&self) -> Result<Report, Failed> {
-        let dir = self.dir.canonicalize().map_err(|error| Failed(format!("{}: {error}", self.dir.display())))?;
-        let ground = Ground::of(&Machine::at(Path::new("/")), &dir);
-        if let Some(pid) = worker_of(&dir).or_else(|| worker_of(&dir.join(LOG))) {
-            let dir = dir.display();
-            return Err(Failed(format!(
-                "a server works in {dir} (process {pid}): name another directory on its drive, at a quiet time"
-            )));
-        }
-        let room = rustix::fs::statvfs(&dir).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
-        ground.check(self.anyway, room, ROOM).map_err(Failed::new)?;
+        let (dir, ground) = survey(&self.dir, self.anyway, ROOM)?;
         if !probe_direct(&dir)? {
             return Err(Failed(format!(
                 "{} takes no O_DIRECT, by which the log is written: name a directory on ext4 or xfs",
@@ -246,7 +235,7 @@ impl Flush {
         if let Some(plots) = &self.plots {
             fs::create_dir_all(plots).map_err(|error| Failed(format!("{}: {error}", plots.display())))?;
         }
-        let stop = stop_flag()?;
+        let stop = stop_flag().map_err(Failed)?;
         let facts: Vec<(String, String)> = ground.facts().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         for (name, value) in &facts {
             print(&format!("{name:12} {value}\n"))?;

@@ -1,38 +1,35 @@
 //! Trial: a server of its own in a directory of its own, asked by the bench. Both are this program, so what is measured is the whole.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::unix::process::CommandExt as _;
+use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
 use super::knobs::{DEFAULT, Knobs};
+use crate::client::started::Started;
+use crate::client::word;
 use crate::server::in_use::worker_of;
 use crate::server::recover::LOG;
 use crate::show::latency::Latency;
+use crate::show::tell::tell;
 use crate::tune::Failed;
 
 /// What names of such directories begin with; the rest is the process that made it.
 const PREFIX: &str = "ringkeeper-tune-";
 
 /// How long a server may take to start, to stop, and to answer a word.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// What is shown of a server's last words, bytes.
-const LAST_WORDS: i64 = 600;
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server that is there for the measurement alone. It ends, and its directory is removed, when this is dropped.
 #[derive(Debug)]
 pub struct Trial {
     dir: PathBuf,
-    child: Child,
-    said: File,
+    started: Started,
     address: SocketAddr,
     program: PathBuf,
     /// Lines of its configuration.
@@ -104,59 +101,32 @@ impl Trial {
     }
 
     fn start_in(dir: &Path, program: PathBuf, more: &[String]) -> Result<Self, Failed> {
-        let failed = |what: &str, error: std::io::Error| Failed(format!("{what} in {}: {error}", dir.display()));
         write_config(dir, &DEFAULT, more)?;
-        let log = dir.join("said");
-        let said = File::options().read(true).append(true).create(true).open(&log).map_err(|e| failed("cannot write", e))?;
-        let err = said.try_clone().map_err(|e| failed("cannot write", e))?;
-        let child = Command::new(&program)
+        let mut command = Command::new(&program);
+        command
             .args(["serve", "zoo.cfg", "--listen", "127.0.0.1:0", "--data-dir", "data", "--log-level", "warn"])
-            .current_dir(dir)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(err)
-            // Ctrl-C is for this process alone, which stops it.
-            .process_group(0)
-            .spawn()
-            .map_err(|error| Failed(format!("cannot start {}: {error}", program.display())))?;
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut trial = Self { dir: dir.to_owned(), child, said, address, program, more: more.to_vec() };
+            .current_dir(dir);
+        let mut started =
+            Started::start(&mut command).map_err(|error| Failed(format!("cannot start {}: {error}", program.display())))?;
         let since = Instant::now();
         loop {
-            let text = trial.text();
+            let text = started.said();
             let ready = text.lines().find_map(|line| line.strip_prefix("ready: ")?.split(' ').next()?.parse().ok());
             if let Some(address) = ready {
-                trial.address = address;
-                return Ok(trial);
+                return Ok(Self { dir: dir.to_owned(), started, address, program, more: more.to_vec() });
             }
-            let ended = !matches!(trial.child.try_wait(), Ok(None));
-            if ended || since.elapsed() > PATIENCE {
-                return Err(Failed(format!("the server did not start; its last words: {}", trial.last_words())));
+            if !matches!(started.ended(), Ok(None)) || since.elapsed() > PATIENCE {
+                return Err(Failed(format!("the server did not start; its last words: {}", started.last_words())));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    fn text(&mut self) -> String {
-        let mut bytes = Vec::new();
-        // What cannot be read has not been said.
-        let _ = self.said.seek(SeekFrom::Start(0)).and_then(|_| self.said.read_to_end(&mut bytes));
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-
-    fn last_words(&mut self) -> String {
-        let length = self.said.seek(SeekFrom::End(0)).unwrap_or(0).cast_signed();
-        let mut bytes = Vec::new();
-        let from = (length - LAST_WORDS).max(0).cast_unsigned();
-        let _ = self.said.seek(SeekFrom::Start(from)).and_then(|_| self.said.read_to_end(&mut bytes));
-        String::from_utf8_lossy(&bytes).split_whitespace().collect::<Vec<_>>().join(" ")
-    }
-
     /// From now on it commits like this: the file is written anew, and the server is told.
     pub fn set(&mut self, knobs: &Knobs) -> Result<(), Failed> {
         write_config(&self.dir, knobs, &self.more)?;
-        let answer = word(self.address, "rlod")
-            .map_err(|error| Failed(format!("the server does not answer: {error}; {}", self.last_words())))?;
+        let answer = word::ask(self.address, "rlod", PATIENCE)
+            .map_err(|error| Failed(format!("the server does not answer: {error}; {}", self.started.last_words())))?;
         if answer.contains("restart") || answer.contains("nothing is changed") || answer.contains("takes longer") {
             return Err(Failed(format!("the server does not take {knobs}: {answer}")));
         }
@@ -180,12 +150,12 @@ impl Trial {
         }
         let said = || String::from_utf8_lossy(&out.stderr).trim().to_owned();
         if !out.status.success() {
-            return Err(Failed(format!("the bench failed: {}; the server's last words: {}", said(), self.last_words())));
+            return Err(Failed(format!("the bench failed: {}; the server's last words: {}", said(), self.started.last_words())));
         }
         let text = fs::read_to_string(&record).map_err(|error| Failed(format!("{}: {error}", record.display())))?;
         let told: Told = serde_json::from_str(&text).map_err(|error| Failed(format!("{}: {error}", record.display())))?;
         if let Some(why) = told.ended_early {
-            return Err(Failed(format!("the bench ended early: {why}; the server's last words: {}", self.last_words())));
+            return Err(Failed(format!("the bench ended early: {why}; the server's last words: {}", self.started.last_words())));
         }
         let latency = told.operations.get("set").map(|operation| &operation.latency);
         let at = |part| latency.map_or(0.0, |latency| latency.quantile_us(part) as f64);
@@ -200,17 +170,9 @@ impl Trial {
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        // It may have ended by itself.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let since = Instant::now();
-        while matches!(self.child.try_wait(), Ok(None)) && since.elapsed() < PATIENCE {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.started.stop();
         if let Err(error) = fs::remove_dir_all(&self.dir) {
-            let _ = writeln!(std::io::stderr().lock(), "ringkeeper: {}: {error}; it can be removed", self.dir.display());
+            tell(&format!("{}: {error}; it can be removed", self.dir.display()));
         }
     }
 }
@@ -242,16 +204,6 @@ fn remove_leftovers(dir: &Path) -> Result<(), Failed> {
         fs::remove_dir_all(&path).map_err(failed(&path))?;
     }
     Ok(())
-}
-
-/// Asks a four-letter word.
-pub fn word(address: SocketAddr, word: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(word.as_bytes())?;
-    let mut answer = String::new();
-    stream.take(1 << 20).read_to_string(&mut answer)?;
-    Ok(answer)
 }
 
 #[cfg(test)]
