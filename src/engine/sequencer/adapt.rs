@@ -12,8 +12,23 @@ use crate::ground::time::Now;
 /// Flushes in flight that are tried.
 const RUNGS: [usize; 5] = [1, 2, 4, 8, FLIGHTS_MAX];
 
-/// Lingers that are tried, quarters of the time that a flush takes.
-const QUARTERS: u64 = 2;
+/// Settings that are tried, the most promising first: where a drive does many flushes at a time, many small batches at even distances have the
+/// shortest tail; where it does not, that shows after a few.
+const CANDIDATES: [Setting; 13] = [
+    Setting { rung: 4, part: 16 },
+    Setting { rung: 4, part: 4 },
+    Setting { rung: 4, part: 2 },
+    Setting { rung: 3, part: 8 },
+    Setting { rung: 2, part: 4 },
+    Setting { rung: 2, part: 2 },
+    Setting { rung: 1, part: 2 },
+    Setting { rung: 4, part: 0 },
+    Setting { rung: 3, part: 0 },
+    Setting { rung: 2, part: 0 },
+    Setting { rung: 1, part: 0 },
+    Setting { rung: 0, part: 0 },
+    Setting { rung: 3, part: 2 },
+];
 
 /// The longest linger that is ever chosen, us.
 const LINGER_MAX_US: u64 = 10_000;
@@ -22,10 +37,10 @@ const LINGER_MAX_US: u64 = 10_000;
 /// long and has a quarter of the flushes.
 const EPOCH_FLUSHES: u64 = 64;
 const EPOCH_US: u64 = 10_000;
-const EPOCH_LONG_US: u64 = 1_000_000;
+const EPOCH_LONG_US: u64 = 100_000;
 
 /// Flushes after which a trial that is plainly worse ends.
-const TASTE_FLUSHES: u64 = 16;
+const TASTE_FLUSHES: u64 = 8;
 
 /// A setting is better where it costs less than so many hundredths of the one in use, before the trial and after it.
 const BETTER: u64 = 95;
@@ -36,13 +51,16 @@ const PLAINLY_WORSE: u64 = 130;
 
 /// Epochs between two trials once every setting was tried: at first, and when nothing was found for long.
 const REST: u64 = 16;
-const REST_MAX: u64 = 128;
+const REST_MAX: u64 = 512;
 
 /// Rounds in which a plainly worse setting is not tried.
 const SHUNNED: u8 = 7;
 
 /// Epochs in a row that must differ from what was settled on before everything is tried anew.
 const STRANGE: u8 = 2;
+
+/// No time on the way counts for more, us.
+const TIME_MAX_US: u64 = 1 << 40;
 
 /// Averages move by an eighth of the difference.
 const EIGHTH: u64 = 8;
@@ -89,11 +107,21 @@ impl Pace {
     }
 }
 
-/// What is tried: flushes in flight, and quarters of a flush's time to linger.
+/// What is tried: flushes in flight, and into how many parts the time of a flush is cut for the linger; 0 is without.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Setting {
     rung: usize,
-    quarters: u64,
+    part: u64,
+}
+
+/// A batch that was handed to the drive.
+#[derive(Clone, Copy, Debug)]
+struct Batch {
+    /// When its oldest transaction came.
+    opened_us: u64,
+    started_us: u64,
+    /// Its transactions.
+    count: u64,
 }
 
 /// What an epoch has seen.
@@ -103,14 +131,28 @@ struct Epoch {
     flushes: u64,
     /// Transactions made durable.
     done: u64,
-    /// Transactions times microseconds that they were on their way.
-    area: u128,
+    /// Microseconds that they were on their way, and their squares.
+    sum: u128,
+    squares: u128,
 }
 
 impl Epoch {
-    /// Mean time of a transaction on its way, 64ths of a microsecond: by Little's law, those on their way over those done a second.
+    /// A batch is durable. Its transactions came evenly between the oldest and the start, for want of better knowledge.
+    fn durable(&mut self, batch: Batch, now_us: u64) {
+        let since = |then: u64| u128::from(now_us.saturating_sub(then).min(TIME_MAX_US));
+        let (most, least, count) = (since(batch.opened_us), since(batch.started_us), u128::from(batch.count));
+        self.flushes += 1;
+        self.done = self.done.saturating_add(batch.count);
+        self.sum = self.sum.saturating_add(count * (most + least) / 2);
+        self.squares = self.squares.saturating_add(count * (most * most + most * least + least * least) / 3);
+    }
+
+    /// What nearly all transactions are on their way at most, 64ths of a microsecond: the mean and two standard deviations.
     fn cost(&self) -> u64 {
-        u64::try_from(self.area.saturating_mul(64) / u128::from(self.done.max(1))).unwrap_or(u64::MAX)
+        let done = u128::from(self.done.max(1));
+        let mean = self.sum.saturating_mul(64) / done;
+        let variance = (self.squares.saturating_mul(4096) / done).saturating_sub(mean.saturating_mul(mean));
+        u64::try_from(mean.saturating_add(2 * variance.isqrt())).unwrap_or(u64::MAX)
     }
 
     fn us(&self, now_us: u64) -> u64 {
@@ -120,7 +162,7 @@ impl Epoch {
     fn is_over(&self, now_us: u64) -> bool {
         let us = self.us(now_us);
         self.done > 0
-            && (self.flushes >= EPOCH_FLUSHES && us >= EPOCH_US || self.flushes >= EPOCH_FLUSHES / 4 && us >= EPOCH_LONG_US)
+            && (self.flushes >= EPOCH_FLUSHES && us >= EPOCH_US || self.flushes >= EPOCH_FLUSHES / 2 && us >= EPOCH_LONG_US)
     }
 
     /// Transactions made durable, a second.
@@ -149,14 +191,14 @@ pub struct Adapt {
     step: Step,
     epoch: Epoch,
     /// Flushes handed to the drive and not ended, when each was.
-    started: VecDeque<u64>,
+    started: VecDeque<Batch>,
     /// Of those, how many must end before an epoch begins: they belong to another setting.
     foreign: usize,
-    /// The last look: when, the newest transaction, and the newest that is durable.
-    seen: (u64, Zxid, Zxid),
+    /// The newest transaction that was handed to the drive.
+    seen: Zxid,
     /// Number of the next candidate.
     next: usize,
-    shunned: [u8; CANDIDATES],
+    shunned: [u8; CANDIDATES.len()],
     /// Has won once, and must again.
     confirms: bool,
     /// Candidates in a row that were not better.
@@ -169,9 +211,6 @@ pub struct Adapt {
     decisions: u64,
 }
 
-/// Every other rung without linger, and the rung in use with every linger and without.
-const CANDIDATES: usize = NEAREST.len() + QUARTERS as usize + 1;
-
 /// Whether one is more than twice the other.
 const fn differ(a: u64, b: u64) -> bool {
     a / 2 > b || b / 2 > a
@@ -182,7 +221,7 @@ impl Adapt {
     #[must_use]
     pub fn new(given: FlushKnobs) -> Self {
         let rung = RUNGS.iter().rposition(|flights| *flights <= given.flights).unwrap_or(0);
-        let setting = Setting { rung, quarters: 0 };
+        let setting = Setting { rung, part: 0 };
         Self {
             given,
             pace: Pace::default(),
@@ -192,9 +231,9 @@ impl Adapt {
             epoch: Epoch::default(),
             started: VecDeque::new(),
             foreign: 0,
-            seen: (0, Zxid::ZERO, Zxid::ZERO),
+            seen: Zxid::ZERO,
             next: 0,
-            shunned: [0; CANDIDATES],
+            shunned: [0; CANDIDATES.len()],
             confirms: false,
             refused: 0,
             rest: REST,
@@ -222,29 +261,32 @@ impl Adapt {
             return self.given;
         }
         let at = if matches!(self.step, Step::Trial { .. }) { self.other } else { self.setting };
-        let linger_us = (self.pace.flush_us() / 4 * at.quarters).min(LINGER_MAX_US);
+        let linger_us = self.pace.flush_us().checked_div(at.part).unwrap_or(0).min(LINGER_MAX_US);
         FlushKnobs { flights: RUNGS[at.rung], linger_us, ..self.given }
     }
 
-    /// A batch goes to the drive; the newest transaction is `proposed`, and the oldest that waits came at `opened_us`.
-    pub fn started(&mut self, proposed: Zxid, durable: Zxid, opened_us: u64, now_us: u64) {
-        self.look(proposed, durable, opened_us, now_us);
-        self.started.push_back(now_us);
+    /// A batch goes to the drive; the newest transaction is `proposed`, and the oldest of the batch came at `opened_us`.
+    pub fn started(&mut self, proposed: Zxid, opened_us: u64, now_us: u64) {
+        let count = between(std::mem::replace(&mut self.seen, proposed), proposed);
+        if count.is_none() {
+            self.go_on(now_us);
+        }
+        let count = count.unwrap_or(0);
+        self.pace.arrived(count, now_us);
+        self.started.push_back(Batch { opened_us, started_us: now_us, count });
     }
 
     /// A flush has ended, and so many are in flight still, those among them that wait for one before them.
-    pub fn ended(&mut self, proposed: Zxid, durable: Zxid, in_flight: usize, now_us: u64) {
-        self.look(proposed, durable, now_us, now_us);
+    pub fn ended(&mut self, in_flight: usize, now_us: u64) {
         while self.started.len() > in_flight {
-            let Some(since) = self.started.pop_front() else { break };
-            self.pace.flush(now_us.saturating_sub(since));
-            if self.foreign == 0 {
-                self.epoch.flushes += 1;
-            } else {
+            let Some(batch) = self.started.pop_front() else { break };
+            self.pace.flush(now_us.saturating_sub(batch.started_us));
+            if self.foreign > 0 {
                 self.foreign -= 1;
-                if self.foreign == 0 {
-                    self.epoch = Epoch { since: now_us, ..Epoch::default() };
-                }
+                self.epoch.since = now_us;
+            } else if batch.opened_us >= self.epoch.since {
+                // What came before has waited for what another setting had left.
+                self.epoch.durable(batch, now_us);
             }
         }
         if self.given.adapts && self.foreign == 0 {
@@ -252,25 +294,15 @@ impl Adapt {
         }
     }
 
-    /// Adds up what is on its way. Where nothing was, the time before `opened_us` does not count.
-    fn look(&mut self, proposed: Zxid, durable: Zxid, opened_us: u64, now_us: u64) {
-        let (since, old_proposed, old_durable) = std::mem::replace(&mut self.seen, (now_us, proposed, durable));
-        let marks = (between(old_durable, old_proposed), between(old_proposed, proposed), between(old_durable, durable));
-        let (Some(before), Some(came), Some(done)) = marks else {
-            return self.begin(now_us);
-        };
-        self.pace.arrived(came, now_us);
-        let since = if before == 0 { since.max(opened_us) } else { since };
-        // Those that came meanwhile did so evenly, for want of better knowledge; those that ended did so now.
-        let held = 2 * before + came;
-        self.epoch.area = self.epoch.area.saturating_add(u128::from(now_us.saturating_sub(since)) * u128::from(held) / 2);
-        self.epoch.done += done;
+    /// Measures anew, and another setting: what is under way belongs to the one before.
+    fn begin(&mut self, now_us: u64) {
+        self.go_on(now_us);
+        self.foreign = self.started.len();
     }
 
-    /// Measures anew; flushes under way belong to what was before.
-    fn begin(&mut self, now_us: u64) {
+    /// Measures anew what was measured before.
+    fn go_on(&mut self, now_us: u64) {
         self.epoch = Epoch { since: now_us, ..Epoch::default() };
-        self.foreign = self.started.len();
     }
 
     fn judge(&mut self, now_us: u64) {
@@ -278,7 +310,7 @@ impl Adapt {
         match self.step {
             Step::Trial { before } if self.epoch.flushes >= TASTE_FLUSHES && worse(cost, before) => {
                 // Nobody is made to wait for the certainty that it is worse.
-                let at = self.next % CANDIDATES;
+                let at = self.next;
                 self.shunned[at] = SHUNNED;
                 self.refuse(now_us);
             }
@@ -289,7 +321,7 @@ impl Adapt {
                 self.begin(now_us);
             }
             Step::Again { other, before, cost: tried } => {
-                let base = before.min(cost);
+                let base = before / 2 + cost / 2;
                 if below(tried, base, PLAINLY_BETTER) || below(tried, base, BETTER) && self.confirms {
                     self.adopt(other, now_us);
                 } else if below(tried, base, BETTER) {
@@ -312,16 +344,16 @@ impl Adapt {
             if self.strange >= STRANGE {
                 self.anew();
             } else if self.rested < self.rest {
-                return self.begin_base(now_us);
+                return self.go_on(now_us);
             } else {
                 self.rest = (self.rest * 2).min(REST_MAX);
             }
-        } else if self.refused >= CANDIDATES {
+        } else if self.refused >= CANDIDATES.len() {
             self.settled = Some(is);
             self.rested = 0;
-            return self.begin_base(now_us);
+            return self.go_on(now_us);
         }
-        for _ in 0..CANDIDATES {
+        for _ in 0..CANDIDATES.len() {
             if let Some(other) = self.candidate() {
                 self.other = other;
                 self.confirms = false;
@@ -330,41 +362,29 @@ impl Adapt {
             }
             self.refuse(now_us);
         }
-        self.begin_base(now_us);
+        self.go_on(now_us);
     }
 
-    /// The next that is not the one in use and not shunned.
+    /// The next, if it is not the one in use and not shunned.
     fn candidate(&mut self) -> Option<Setting> {
-        let setting = self.setting;
-        let at = self.next % CANDIDATES;
-        let candidate = match NEAREST.get(at) {
-            Some(steps) => Setting { rung: (setting.rung + steps) % RUNGS.len(), quarters: 0 },
-            None => Setting { rung: setting.rung, quarters: (at - NEAREST.len()) as u64 },
-        };
-        if self.shunned[at] > 0 {
-            self.shunned[at] -= 1;
+        let shunned = &mut self.shunned[self.next];
+        if *shunned > 0 {
+            *shunned -= 1;
             return None;
         }
-        // With one flush in flight nothing lingers.
-        (candidate != setting && (candidate.quarters == 0 || RUNGS[candidate.rung] > 1)).then_some(candidate)
-    }
-
-    fn begin_base(&mut self, now_us: u64) {
-        self.step = Step::Base;
-        // The same setting goes on: nothing under way is foreign.
-        self.epoch = Epoch { since: now_us, ..Epoch::default() };
+        Some(CANDIDATES[self.next]).filter(|candidate| *candidate != self.setting)
     }
 
     fn refuse(&mut self, now_us: u64) {
         let was_trial = matches!(self.step, Step::Trial { .. });
         self.step = Step::Base;
-        self.next = (self.next + 1) % CANDIDATES;
-        self.refused = (self.refused + 1).min(CANDIDATES);
+        self.next = (self.next + 1) % CANDIDATES.len();
+        self.refused = (self.refused + 1).min(CANDIDATES.len());
         self.rested = 0;
         if was_trial {
             self.begin(now_us);
         } else {
-            self.begin_base(now_us);
+            self.go_on(now_us);
         }
     }
 
@@ -372,14 +392,15 @@ impl Adapt {
         self.decisions += 1;
         self.setting = other;
         self.anew();
+        self.next = (self.next + 1) % CANDIDATES.len();
         self.step = Step::Base;
         self.begin(now_us);
     }
 
     /// Everything is tried again, one after the other.
     fn anew(&mut self) {
-        (self.next, self.refused, self.rest, self.rested, self.strange) = (0, 0, REST, 0, 0);
-        self.shunned = [0; CANDIDATES];
+        (self.refused, self.rest, self.rested, self.strange) = (0, REST, 0, 0);
+        self.shunned = [0; CANDIDATES.len()];
         self.settled = None;
     }
 
@@ -391,9 +412,6 @@ impl Adapt {
         FlushCensus { adapts, flights: flights as u64, linger_us, flush_us, arrivals, decisions: self.decisions }
     }
 }
-
-/// Steps from a rung to the others in a circle: one down, one up, two down, two up.
-const NEAREST: [usize; RUNGS.len() - 1] = [RUNGS.len() - 1, 1, RUNGS.len() - 2, 2];
 
 /// Transactions after one up to another; `None` where an epoch begins between them, where they go back, and at the very beginning.
 fn between(from: Zxid, to: Zxid) -> Option<u64> {
@@ -421,12 +439,12 @@ impl Sequencer {
     /// A batch is about to be handed to the drive.
     pub(super) fn flush_starts(&mut self, now: Now) {
         let opened_us = self.builder.opened_us(now.micros);
-        self.adapt.started(self.proposed, self.appender.durable(), opened_us, now.micros);
+        self.adapt.started(self.proposed, opened_us, now.micros);
     }
 
     /// A flush is durable: the knobs may have become others.
     pub(super) fn flush_ends(&mut self, now: Now) {
-        self.adapt.ended(self.proposed, self.appender.durable(), self.appender.in_flight(), now.micros);
+        self.adapt.ended(self.appender.in_flight(), now.micros);
         self.knobs = self.adapt.knobs();
     }
 }

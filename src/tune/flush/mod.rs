@@ -61,7 +61,7 @@ const ROOM: u64 = 1 << 30;
 const BESIDE: f64 = 0.15;
 
 /// Seconds of load before an adaptive server is measured: it has to find its setting.
-const SETTLES: f64 = 3.0;
+const SETTLES: f64 = 10.0;
 
 /// The form of the file that `--json` writes.
 const FORMAT: u32 = 1;

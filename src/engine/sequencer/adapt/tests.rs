@@ -46,7 +46,6 @@ struct Model {
     adapt: Adapt,
     now: u64,
     proposed: u32,
-    durable: u32,
     /// Moments at which those in the builder came.
     open: Vec<u64>,
     /// Batches with the drive: when each ends, and is it over.
@@ -70,7 +69,6 @@ impl Model {
             adapt: Adapt::new(knobs),
             now: 1,
             proposed: 1,
-            durable: 1,
             open: Vec::new(),
             flights: VecDeque::new(),
             places: vec![0; drive.wide],
@@ -79,16 +77,12 @@ impl Model {
             ended: 0,
             most: (0, 0),
         };
-        model.adapt.seen = (1, Zxid::new(1, 1), Zxid::new(1, 1));
+        model.adapt.seen = Zxid::new(1, 1);
         if let Load::Closed(clients) = load {
             model.next_arrival = u64::MAX;
             (0..clients).for_each(|_| model.arrive());
         }
         model
-    }
-
-    fn zxids(&self) -> (Zxid, Zxid) {
-        (Zxid::new(1, self.proposed), Zxid::new(1, self.durable))
     }
 
     fn arrive(&mut self) {
@@ -105,8 +99,7 @@ impl Model {
         if busy > 0 && (busy >= knobs.flights || self.now - opened < knobs.linger_us) {
             return;
         }
-        let (proposed, durable) = self.zxids();
-        self.adapt.started(proposed, durable, opened, self.now);
+        self.adapt.started(Zxid::new(1, self.proposed), opened, self.now);
         let us = if busy + 1 >= self.drive.cliff { self.drive.us * 8 } else { self.drive.us };
         // A tenth more or less.
         let us = us * (90 + self.random.next() % 21) / 100;
@@ -134,13 +127,11 @@ impl Model {
         let mut answered = 0;
         while let Some((_, batch)) = self.flights.pop_front_if(|(ends, _)| *ends <= self.now) {
             self.ended += 1;
-            self.durable += u32::try_from(batch.len()).unwrap();
             answered += batch.len();
             self.waits.extend(batch.iter().map(|came| self.now - came));
         }
         if self.flights.len() < before {
-            let (proposed, durable) = self.zxids();
-            self.adapt.ended(proposed, durable, self.flights.len(), self.now);
+            self.adapt.ended(self.flights.len(), self.now);
         }
         if matches!(self.load, Load::Closed(_)) {
             (0..answered).for_each(|_| self.arrive());
@@ -151,6 +142,14 @@ impl Model {
     fn run_flushes(&mut self, flushes: u64) {
         let until = self.ended + flushes;
         while self.ended < until {
+            self.step();
+        }
+    }
+
+    /// Long enough for the controller to find its place, or to fail to.
+    fn settle(&mut self) {
+        self.run_flushes(SETTLES);
+        while self.now < SETTLES_US {
             self.step();
         }
     }
@@ -173,8 +172,9 @@ fn knobs(flights: usize, linger_us: u64, adapts: bool) -> FlushKnobs {
     FlushKnobs { flights, linger_us, adapts, ..FlushKnobs::default() }
 }
 
-/// Flushes after which the controller must have found its place.
+/// Flushes, and microseconds, after which the controller must have found its place.
 const SETTLES: u64 = 4000;
+const SETTLES_US: u64 = 3_000_000;
 
 const DRIVES: [(&str, Drive); 9] = [
     ("50 us, 16 at a time", Drive { us: 50, wide: 16, cliff: 99 }),
@@ -197,11 +197,11 @@ const LOADS: [(&str, Load); 5] = [
 ];
 
 #[test]
-fn no_fixed_setting_has_a_mean_a_tenth_better() {
+fn hardly_any_fixed_setting_has_a_tail_a_tenth_better() {
     let (mut wrong, mut tails) = (Vec::new(), Vec::new());
     for (drive_name, drive) in DRIVES {
         for (load_name, load) in LOADS {
-            let time = drive.us * 1000;
+            let time = (drive.us * 1000).max(1_000_000);
             let fixed = |flights, linger| {
                 let mut model = Model::new(knobs(flights, linger, false), drive, load);
                 model.run_flushes(100);
@@ -213,7 +213,7 @@ fn no_fixed_setting_has_a_mean_a_tenth_better() {
             let best_mean = grid.iter().map(|(.., of)| of.1).min().unwrap();
             let best = grid.iter().min_by_key(|(.., of)| of.2).unwrap();
             let mut model = Model::new(knobs(4, 0, true), drive, load);
-            model.run_flushes(SETTLES);
+            model.settle();
             let (rate, mean, p99) = model.measure(time);
             let is = model.adapt.knobs();
             let line = format!(
@@ -223,7 +223,7 @@ fn no_fixed_setting_has_a_mean_a_tenth_better() {
             println!("{line}");
             // An open loop is given its throughput, so there it tells of chance alone.
             let is_slower = matches!(load, Load::Closed(_)) && rate * 11 < best_rate * 10;
-            if is_slower || mean * 10 > best_mean * 11 {
+            if is_slower || mean * 5 > best_mean * 6 {
                 wrong.push(line.clone());
             }
             if p99 * 10 > best.2.2 * 11 {
@@ -232,8 +232,8 @@ fn no_fixed_setting_has_a_mean_a_tenth_better() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    // The mean is what it goes by; the tail follows in most cases (docs/group-commit.md tells in which it does not).
-    assert!(tails.len() <= 8, "{}", tails.join("\n"));
+    // Where flushes meet rarely what they do to each other is hardly beyond the noise (docs/group-commit.md).
+    assert!(tails.len() <= 4, "{}", tails.join("\n"));
 }
 
 #[test]
@@ -252,7 +252,10 @@ fn a_drive_that_changes_is_followed_within_bounds() {
         model.run_flushes(SETTLES);
         let near = model.adapt.pace.flush_us();
         assert!(near >= drive.us / 2 && near <= drive.us * 2, "{near} of {}", drive.us);
-        assert!(model.adapt.knobs().flights < drive.cliff, "{:?}", model.adapt.knobs());
+        // So many at a time, by number or by the distance between them.
+        let Setting { rung, part } = model.adapt.setting;
+        let at_a_time = if part == 0 { RUNGS[rung] } else { RUNGS[rung].min(usize::try_from(part).unwrap()) };
+        assert!(at_a_time < drive.cliff, "{:?}", model.adapt);
         assert!(model.most.0 <= FLIGHTS_MAX && model.most.1 <= LINGER_MAX_US);
     }
 }
@@ -278,11 +281,10 @@ fn clocks_and_zxids_that_jump_do_no_harm() {
             2 => random.next(),
             _ => i * 100,
         };
-        let mut zxid = || Zxid::new((random.next() % 3) as u32, (random.next() % 4 * 0x5555_5555) as u32);
-        let (proposed, durable) = (zxid(), zxid());
+        let proposed = Zxid::new((random.next() % 3) as u32, (random.next() % 4 * 0x5555_5555) as u32);
         match random.next() % 2 {
-            0 => adapt.started(proposed, durable, random.next(), now),
-            _ => adapt.ended(proposed, durable, (random.next() % 4) as usize, now),
+            0 => adapt.started(proposed, random.next(), now),
+            _ => adapt.ended((random.next() % 4) as usize, now),
         }
         let knobs = adapt.knobs();
         assert!((1..=FLIGHTS_MAX).contains(&knobs.flights) && knobs.linger_us <= LINGER_MAX_US);
