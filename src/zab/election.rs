@@ -248,6 +248,10 @@ impl Election {
             self.propose(self.own.max(Some(vote)), out);
         } else if Some(vote) > self.proposal {
             self.propose(Some(vote), out);
+        } else if Some(vote) < self.proposal && self.own.is_some() {
+            // Java's server leaves that to the next repetition. But whoever looked for a leader first has told of its vote before the others
+            // listened, and by the time it repeats it they may have settled on a worse one, half of them.
+            self.notify(from, out);
         }
         self.received.insert(from, Heard { vote, round: self.round, standing: Standing::Looking });
         self.count(now)
@@ -343,6 +347,8 @@ impl Election {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
 
     const TIMES: Times =
@@ -378,7 +384,7 @@ mod tests {
         assert_eq!(told(&mut out), [2, 3].map(|to| (to, Looking, Some(vote(1, 1, 5)), 1)));
         let worse = said(Looking, Some(vote(2, 1, 4)), 1);
         assert_eq!(e.hear(Millis(10), ServerId(2), &worse, &mut out), None);
-        assert!(out.is_empty());
+        assert_eq!(told(&mut out), [(2, Looking, Some(vote(1, 1, 5)), 1)], "who votes for a worse one hears of the better one");
         // A longer log beats a larger number, a newer epoch a longer log.
         let better = said(Looking, Some(vote(2, 1, 6)), 1);
         assert_eq!(e.hear(Millis(20), ServerId(2), &better, &mut out), None);
@@ -389,6 +395,32 @@ mod tests {
         assert_eq!(e.time(Millis(220), &mut out), None, "the quorum for 2 is of no account any more");
         assert_eq!(e.time(Millis(300), &mut out), Some(vote(3, 2, 1)));
         assert_eq!(e.deadline(), None);
+    }
+
+    /// Seen in five servers whose leader was cut off: the one with the longest log looked first, told the others while they still followed, and
+    /// was silent when they voted. It repeated its vote as one of them had just become leader and followed that one, and the other two followed it:
+    /// nobody had a quorum until `initLimit` was over.
+    #[test]
+    fn a_vote_that_came_too_early_is_not_lost() {
+        let mut all: Vec<_> = (1..=4).map(|me| election(me, 5)).collect();
+        let mut out = Vec::new();
+        all[3].begin(Millis(0), Some(vote(4, 1, 9)), &mut out);
+        out.clear(); // They are not looking.
+        let mut under_way = VecDeque::new();
+        for me in 1..=3 {
+            all[me - 1].begin(Millis(20), Some(vote(me as u8, 1, 5)), &mut out);
+            under_way.extend(out.drain(..).map(|effect| (me as u8, effect)));
+        }
+        while let Some((from, effect)) = under_way.pop_front() {
+            let Out::Notify { to, notification } = effect else { panic!("{effect:?}") };
+            if let Some(receiver) = all.get_mut(usize::from(to.0) - 1) {
+                assert_eq!(receiver.hear(Millis(30), ServerId(from), &notification, &mut out), None);
+                under_way.extend(out.drain(..).map(|effect| (to.0, effect)));
+            }
+        }
+        for server in &mut all {
+            assert_eq!(server.time(Millis(230), &mut out), Some(vote(4, 1, 9)));
+        }
     }
 
     #[test]

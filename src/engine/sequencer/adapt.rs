@@ -12,21 +12,21 @@ use crate::ground::time::Now;
 /// Flushes in flight that are tried.
 const RUNGS: [usize; 5] = [1, 2, 4, 8, FLIGHTS_MAX];
 
-/// Settings that are tried, the most promising first: where a drive does many flushes at a time, many small batches at even distances have the
-/// shortest tail; where it does not, that shows after a few.
+/// Settings that are tried, the most different first: where a drive does many flushes at a time, many small batches at even distances have the
+/// shortest tail; where it does one, one at a time has.
 const CANDIDATES: [Setting; 13] = [
     Setting { rung: 4, part: 16 },
+    Setting { rung: 0, part: 0 },
     Setting { rung: 4, part: 4 },
-    Setting { rung: 4, part: 2 },
-    Setting { rung: 3, part: 8 },
-    Setting { rung: 2, part: 4 },
-    Setting { rung: 2, part: 2 },
     Setting { rung: 1, part: 2 },
+    Setting { rung: 2, part: 4 },
+    Setting { rung: 3, part: 8 },
+    Setting { rung: 4, part: 2 },
+    Setting { rung: 1, part: 0 },
+    Setting { rung: 2, part: 0 },
     Setting { rung: 4, part: 0 },
     Setting { rung: 3, part: 0 },
-    Setting { rung: 2, part: 0 },
-    Setting { rung: 1, part: 0 },
-    Setting { rung: 0, part: 0 },
+    Setting { rung: 2, part: 2 },
     Setting { rung: 3, part: 2 },
 ];
 

@@ -130,7 +130,10 @@ impl Election {
         };
         Preamble { server: Some(self.me), addresses: vec![self.own.clone()] }.encode(socket.out());
         match preamble::fate(End::Caller, self.me, Some(to)) {
-            Fate::Keep => other.open(socket, Vec::new(), registry),
+            Fate::Keep => {
+                tracing::debug!("server {} was called for elections", to.0);
+                other.open(socket, Vec::new(), registry);
+            }
             // It knows now that it has to call.
             _ => {
                 let _ = socket.write();
@@ -241,8 +244,10 @@ impl Election {
                 return socket.close(registry);
             }
             input.drain(..used);
+            tracing::debug!("server {} has called for elections", id.0);
             other.open(socket, input, registry);
         } else {
+            tracing::debug!("server {} has called for elections, and is called back", id.0);
             socket.close(registry);
             other.close(registry);
             self.call(id, dial);
@@ -265,8 +270,12 @@ impl Election {
                         is_over = !other.take_frames(*id, events);
                     }
                     Brought::Nothing => {}
-                    Brought::End => is_over = true,
+                    Brought::End => {
+                        tracing::debug!("server {} has closed the connection for elections", id.0);
+                        is_over = true;
+                    }
                     Brought::Broken => {
+                        tracing::debug!("the connection with server {} for elections has broken", id.0);
                         is_over = true;
                         other.repeat();
                     }
