@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # Tuned: is the setting that `tune flush` recommends as good as it says? Told by the bench, at fixed rates, server beside server.
-#   scripts/tuned.sh FLUSH.json [AIM] [--pairs N] [--seconds S] [--keep]     balanced, 5 pairs, 4 s
+#   scripts/tuned.sh FLUSH.json [AIM] [--against NAME] [--pairs N] [--seconds S] [--keep]     balanced, all three, 5 pairs, 4 s
 # Against each other in turn (A B A B ...): the recommended setting and what ZooKeeper does by default (one flush at a time, fdatasync, no linger); and
-# the settings of the grid with the least and the greatest 99th percentile at the middle rate. Each server on fresh data below DIR (the
+# the settings of the grid with the least and the greatest 99th percentile at the middle rate (--against zookeeper, best, worst). Each server on fresh data below DIR (the
 # working directory), the one that is not asked stands idle. With --keep each comparison becomes a directory in results/.
 # SERVER names the program (target/release/ringkeeper), PORT (24960) the ports from which on they listen.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -ge 1 ] && [ -f "$1" ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
-flush=$(realpath "$1") aim=balanced pairs=5 seconds=4 keep=''
+flush=$(realpath "$1") aim=balanced pairs=5 seconds=4 keep='' others=(zookeeper best worst)
 shift
 while [ $# -gt 0 ]; do
   case $1 in
+    --against) others=("$2"); shift ;;
     --pairs) pairs=$2; shift ;;
     --seconds) seconds=$2; shift ;;
     --keep) keep=1 ;;
@@ -59,7 +60,7 @@ for name in recommended zookeeper best worst; do
   n=$((n + 1))
   until grep -q '^ready' "$work/$name.log"; do sleep 0.1; kill -0 "${pids[-1]}"; done
 done
-for other in zookeeper best worst; do
+for other in "${others[@]}"; do
   echo "== recommended ($aim) against $other"
   "$server" bench compare "recommended=${at[recommended]}" "$other=${at[$other]}" --cases "$work/cases" --pairs "$pairs" --seconds "$seconds" --warmup 1 --quiet \
     ${keep:+--keep "tuned-against-$other" --disk "$work" --limit "the generator shares the machine with the servers it measures"}

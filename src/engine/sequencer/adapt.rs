@@ -56,8 +56,8 @@ const REST_MAX: u64 = 512;
 /// Rounds in which a plainly worse setting is not tried.
 const SHUNNED: u8 = 7;
 
-/// Epochs in a row that must differ from what was settled on before everything is tried anew.
-const STRANGE: u8 = 2;
+/// How long each epoch must differ from what was settled on before everything is tried anew, us: a drive's hiccup is no other drive.
+const STRANGE_US: u64 = 500_000;
 
 /// No time on the way counts for more, us.
 const TIME_MAX_US: u64 = 1 << 40;
@@ -207,7 +207,8 @@ pub struct Adapt {
     rested: u64,
     /// Flush time and rate when this was settled.
     settled: Option<(u64, u64)>,
-    strange: u8,
+    /// Since when epochs differ from that.
+    strange: Option<u64>,
     decisions: u64,
 }
 
@@ -239,7 +240,7 @@ impl Adapt {
             rest: REST,
             rested: 0,
             settled: None,
-            strange: 0,
+            strange: None,
             decisions: 0,
         }
     }
@@ -340,8 +341,9 @@ impl Adapt {
         let is = (self.pace.flush_us(), self.epoch.rate(now_us));
         self.rested += 1;
         if let Some(settled) = self.settled {
-            self.strange = if differ(is.0, settled.0) || differ(is.1, settled.1) { self.strange + 1 } else { 0 };
-            if self.strange >= STRANGE {
+            let is_strange = differ(is.0, settled.0) || differ(is.1, settled.1);
+            self.strange = is_strange.then(|| self.strange.unwrap_or(now_us));
+            if self.strange.is_some_and(|since| now_us.saturating_sub(since) >= STRANGE_US) {
                 self.anew();
             } else if self.rested < self.rest {
                 return self.go_on(now_us);
@@ -399,7 +401,7 @@ impl Adapt {
 
     /// Everything is tried again, one after the other.
     fn anew(&mut self) {
-        (self.refused, self.rest, self.rested, self.strange) = (0, REST, 0, 0);
+        (self.refused, self.rest, self.rested, self.strange) = (0, REST, 0, None);
         self.shunned = [0; CANDIDATES.len()];
         self.settled = None;
     }
