@@ -55,7 +55,7 @@ fn no_promise_is_broken_in_any_world() {
     ["sync: DIFF", "sync: TRUNC", "sync: SNAP", "log cut", "state installed", "vote regained", "elections won", "history read"]
         .iter()
         .for_each(|what| reached(what));
-    ["fuzzy state sent", "taken into a state that came"].iter().for_each(|what| reached(what));
+    ["fuzzy state sent", "taken into a state that came", "batches that linger"].iter().for_each(|what| reached(what));
     for (kind, name) in KINDS {
         use ringkeeper::sim::faults::Kind;
         match kind {

@@ -38,8 +38,8 @@ Examples:
 Keys of ours, in the file as they are or as -Dringkeeper.KEY=VALUE, with their defaults:
   flush.method         dsync    how the log is made durable: dsync, fdatasync (compare the two on your drive), or
                                 none (a machine that stops loses acknowledged writes)
-  flush.mode           fixed    fixed: flights and linger are as below; adaptive: a controller moves them with the
-                                drive and the load (docs/group-commit.md)
+  flush.mode           adaptive  adaptive: a controller moves flights and linger with the drive and the load
+                                (docs/group-commit.md); fixed: they are as below, as where one is set and no mode
   flush.flights        4        flushes in flight, 1 to 16: more keeps a fast drive busy, 1 is kindest to a slow one
   flush.lingerMicros   0        how long a batch waits for company while a flush is in flight
   flush.batchBytes     1048576  payload at which a batch is closed at the latest

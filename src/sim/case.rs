@@ -96,6 +96,8 @@ settings! {
     memory
     /// A state is sent as a Java leader sends it, with effects of later transactions.
     fuzzy
+    /// 1: `flush.mode=adaptive`, which begins at `flights`.
+    adapts
 }
 
 impl Settings {
@@ -141,6 +143,7 @@ impl Settings {
             epoch: c.pick(&[0, 0, 0, 40, 150]),
             memory: c.pick(&[0, 1, 1000, 10_000]),
             fuzzy: c.pick(&[0, 500_000, 1_000_000]),
+            adapts: c.pick(&[0, 1, 1]),
         }
     }
 

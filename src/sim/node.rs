@@ -66,6 +66,8 @@ pub struct Node {
     pub trap: Option<Trap>,
     /// When its timer is set, by its own clock; none while it is not.
     pub timer: Option<Millis>,
+    /// A batch waits for company, and its time was set.
+    pub lingers: bool,
     /// Its clock runs at so many millionths of true time, from so many ms.
     clock: (u64, u64),
     jobs: BTreeMap<u64, Job>,
@@ -100,6 +102,7 @@ impl Node {
             slow: (1, 0),
             trap: None,
             timer: None,
+            lingers: false,
             clock: (rate, offset),
             jobs: BTreeMap::new(),
             next_job: 0,
@@ -196,7 +199,7 @@ impl Node {
         self.jobs.clear();
         self.inbox.clear();
         self.paused_until = 0;
-        self.timer = None;
+        (self.timer, self.lingers) = (None, false);
         self.trap = None;
         if let Some((left, chance)) = left {
             self.is_powered = false;

@@ -163,7 +163,8 @@ impl Process {
         let knobs = FlushKnobs {
             flights: usize::try_from(settings.flights).expect("a few"),
             batch_bytes: usize::try_from((settings.batch * 200).min(room - LARGEST.min(room / 2))).expect("a small batch"),
-            ..FlushKnobs::default()
+            linger_us: 0,
+            adapts: settings.adapts > 0,
         };
         let ids = Ids::starting(now.wall.0.unsigned_abs(), me);
         let last = restored.last;

@@ -79,6 +79,7 @@ fn simpler() -> Vec<Simpler> {
         |settings| settings.burst = 1,
         |settings| settings.op_bytes = 30,
         |settings| settings.batch = 1,
+        |settings| settings.adapts = 0,
         |settings| settings.flights = 1,
         |settings| settings.segment = 24,
         |settings| settings.image_every = 1000,

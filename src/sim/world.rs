@@ -40,6 +40,8 @@ const QUEUE_MAX: usize = 50_000;
 pub enum Event {
     /// A server's timer.
     Timer { node: usize, life: u64, at: Millis },
+    /// A batch has waited for company.
+    Linger { node: usize, life: u64 },
     /// A disk has answered a job.
     Disk { node: usize, life: u64, job: u64 },
     /// Something of the net.
@@ -236,6 +238,7 @@ impl World {
     fn is_stale(&self, event: &Event) -> bool {
         match event {
             Event::Timer { node, life, .. }
+            | Event::Linger { node, life }
             | Event::Disk { node, life, .. }
             | Event::Connected { node, life, .. }
             | Event::Refused { node, life, .. }
@@ -253,6 +256,7 @@ impl World {
     fn needs(&self, event: &Event) -> Option<usize> {
         match event {
             Event::Timer { node, .. }
+            | Event::Linger { node, .. }
             | Event::Disk { node, .. }
             | Event::Connected { node, .. }
             | Event::Refused { node, .. }
@@ -287,6 +291,10 @@ impl World {
                 }
                 self.nodes[node].timer = None;
                 self.input(node, In::Time)
+            }
+            Event::Linger { node, .. } => {
+                self.nodes[node].lingers = false;
+                self.pump(node)
             }
             Event::Disk { node, job, .. } => self.disk_answers(node, job),
             Event::Net(Later::Arrive { link, to }) => self.arrive(link, to),
@@ -355,6 +363,17 @@ impl World {
             node.timer = Some(deadline);
             let (at, life) = (node.true_time(deadline).max(now + 1), node.life);
             self.at(at, Event::Timer { node: index, life, at: deadline });
+        }
+        let node = &mut self.nodes[index];
+        let Some(process) = &node.process else { return };
+        // Where nothing is left to wait for it is something else that the batch waits for.
+        if !node.lingers
+            && let Some(us) = process.engine.due_in(node.now(now)).filter(|us| *us > 0)
+        {
+            node.lingers = true;
+            self.stats.count("batches that linger");
+            let life = node.life;
+            self.at(now + us, Event::Linger { node: index, life });
         }
     }
 

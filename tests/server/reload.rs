@@ -29,6 +29,7 @@ fn a_word_reads_limits_flush_and_level_again(shards: &[&str]) {
         "largeRequestThreshold=1000\nlargeRequestMaxBytes=1500\nlog.level=off\nflush.method=fdatasync\nflush.flights=2\n";
     let told = reload(limits);
     for line in [
+        "flush.mode: adaptive -> fixed: in effect now",
         "flush.flights: 4 -> 2: in effect now",
         "flush.method: dsync -> fdatasync: in effect now",
         "largeRequestMaxBytes: nothing -> 1500: in effect now",
@@ -37,7 +38,7 @@ fn a_word_reads_limits_flush_and_level_again(shards: &[&str]) {
     ] {
         assert!(told.iter().any(|other| other == line), "{line} in {told:#?}");
     }
-    assert_eq!(told.len(), 5, "{told:#?}");
+    assert_eq!(told.len(), 6, "{told:#?}");
     // The shard takes the limit up with its next turn, which the request itself brings about at the latest.
     let gone = client.set("/long", &long, -1);
     assert!(matches!(gone, Err(ClientError::Closed | ClientError::Io(_))), "{gone:?}");

@@ -250,8 +250,9 @@ fn a_hangup_reads_the_configuration_again(shards: &[&str]) {
     };
     assert_eq!(told(&mut server, &text("maxClientCnxns=1\n"), 1), ["the configuration is as it was"]);
     let changed = "maxClientCnxns=2\ntickTime=1000\nflush.flights=1\nflush.lingerMicros=100\n";
-    let lines = told(&mut server, &text(changed), 6);
+    let lines = told(&mut server, &text(changed), 7);
     for line in [
+        "flush.mode: adaptive -> fixed: in effect now",
         "flush.flights: 4 -> 1: in effect now",
         "flush.lingerMicros: 0 -> 100: in effect now",
         "maxClientCnxns: 1 -> 2: in effect now",

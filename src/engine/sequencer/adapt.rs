@@ -42,6 +42,14 @@ const EPOCH_LONG_US: u64 = 100_000;
 /// Flushes after which a trial that is plainly worse ends.
 const TASTE_FLUSHES: u64 = 8;
 
+/// An epoch lasts so many times the longest wait in it, and a taste so many times the longest in the epoch before: a drive may have a rhythm of its
+/// own, as one has whose operations a second are limited, and a part of it tells nothing of the whole.
+const EPOCH_WAITS: u64 = 4;
+const TASTE_WAITS: u64 = 2;
+
+/// Where waits are as long as that, epochs last no longer, us.
+const EPOCH_MAX_US: u64 = 1_000_000;
+
 /// A setting is better where it costs less than so many hundredths of the one in use, before the trial and after it.
 const BETTER: u64 = 95;
 /// It is so plainly better that it is not tried a second time.
@@ -134,6 +142,8 @@ struct Epoch {
     /// Microseconds that they were on their way, and their squares.
     sum: u128,
     squares: u128,
+    /// The longest.
+    longest: u64,
 }
 
 impl Epoch {
@@ -141,6 +151,7 @@ impl Epoch {
     fn durable(&mut self, batch: Batch, now_us: u64) {
         let since = |then: u64| u128::from(now_us.saturating_sub(then).min(TIME_MAX_US));
         let (most, least, count) = (since(batch.opened_us), since(batch.started_us), u128::from(batch.count));
+        self.longest = self.longest.max(u64::try_from(most).unwrap_or(u64::MAX));
         self.flushes += 1;
         self.done = self.done.saturating_add(batch.count);
         self.sum = self.sum.saturating_add(count * (most + least) / 2);
@@ -162,6 +173,7 @@ impl Epoch {
     fn is_over(&self, now_us: u64) -> bool {
         let us = self.us(now_us);
         self.done > 0
+            && us >= self.longest.saturating_mul(EPOCH_WAITS).min(EPOCH_MAX_US)
             && (self.flushes >= EPOCH_FLUSHES && us >= EPOCH_US || self.flushes >= EPOCH_FLUSHES / 2 && us >= EPOCH_LONG_US)
     }
 
@@ -175,8 +187,8 @@ impl Epoch {
 enum Step {
     /// The setting in use is measured.
     Base,
-    /// Another one is; that in use cost so much before.
-    Trial { before: u64 },
+    /// Another one is; that in use cost so much before, and its longest wait was this, us.
+    Trial { before: u64, longest: u64 },
     /// The one in use is measured after the trial of another.
     Again { other: Setting, before: u64, cost: u64 },
 }
@@ -309,7 +321,11 @@ impl Adapt {
     fn judge(&mut self, now_us: u64) {
         let cost = self.epoch.cost();
         match self.step {
-            Step::Trial { before } if self.epoch.flushes >= TASTE_FLUSHES && worse(cost, before) => {
+            Step::Trial { before, longest }
+                if self.epoch.flushes >= TASTE_FLUSHES
+                    && self.epoch.us(now_us) >= longest.saturating_mul(TASTE_WAITS).min(EPOCH_MAX_US)
+                    && worse(cost, before) =>
+            {
                 // Nobody is made to wait for the certainty that it is worse.
                 let at = self.next;
                 self.shunned[at] = SHUNNED;
@@ -317,7 +333,7 @@ impl Adapt {
             }
             _ if !self.epoch.is_over(now_us) => {}
             Step::Base => self.base(cost, now_us),
-            Step::Trial { before } => {
+            Step::Trial { before, .. } => {
                 self.step = Step::Again { other: self.other, before, cost };
                 self.begin(now_us);
             }
@@ -327,7 +343,7 @@ impl Adapt {
                     self.adopt(other, now_us);
                 } else if below(tried, base, BETTER) {
                     self.confirms = true;
-                    self.step = Step::Trial { before: cost };
+                    self.step = Step::Trial { before: cost, longest: self.epoch.longest };
                     self.begin(now_us);
                 } else {
                     self.refuse(now_us);
@@ -359,7 +375,7 @@ impl Adapt {
             if let Some(other) = self.candidate() {
                 self.other = other;
                 self.confirms = false;
-                self.step = Step::Trial { before: cost };
+                self.step = Step::Trial { before: cost, longest: self.epoch.longest };
                 return self.begin(now_us);
             }
             self.refuse(now_us);

@@ -123,7 +123,7 @@ pub fn resolve(
             flights: usize_of(given.int("flush.flights")?),
             linger_micros: u64_of(given.int("flush.lingerMicros")?),
             batch_bytes: usize_of(given.int("flush.batchBytes")?),
-            is_adaptive: given.text("flush.mode")? == "adaptive",
+            is_adaptive: is_adaptive(given)?,
             delay_micros: delay_micros(given)?,
         },
         fsync_warning_ms: u64_of(given.int("fsync.warningthresholdms")?),
@@ -348,6 +348,12 @@ fn skip_acl(given: &mut Given) -> Result<bool, ConfigError> {
         given.notices.push(notice);
     }
     Ok(skip)
+}
+
+/// `flush.mode`. Who sets flights or linger and no mode wants them as they are set.
+fn is_adaptive(given: &Given) -> Result<bool, ConfigError> {
+    let are_set = ["flush.flights", "flush.lingerMicros"].iter().any(|key| given.get(key).is_some());
+    Ok(given.text("flush.mode")? == "adaptive" && (given.get("flush.mode").is_some() || !are_set))
 }
 
 /// `flush.method`, or what `forceSync` means; both loud where nothing is flushed.

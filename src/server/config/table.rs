@@ -336,7 +336,7 @@ pub const TABLE: &[Key] = &[
     none("jmx.*", JVM),
     // Our own.
     ours("flush.method", Word(&["dsync", "fdatasync", "none"]), "dsync"),
-    ours("flush.mode", Word(&["fixed", "adaptive"]), "fixed"),
+    ours("flush.mode", Word(&["fixed", "adaptive"]), "adaptive"),
     ours("flush.flights", Int(1, limits::FLIGHTS_MAX as i64), "4"),
     ours("flush.lingerMicros", Int(0, 1_000_000), "0"),
     ours("flush.delayMicros", Int(0, 1_000_000), "0"),

@@ -117,7 +117,7 @@ fn every_working_key_has_its_effect() {
         ("extendedTypesEnabled", "true"),
         ("4lw.commands.whitelist", "ruok, mntr"),
         ("flush.method", "fdatasync"),
-        ("flush.mode", "adaptive"),
+        ("flush.mode", "fixed"),
         ("flush.flights", "1"),
         ("flush.lingerMicros", "50"),
         ("flush.batchBytes", "64k"),

@@ -22,7 +22,7 @@ pub struct Knobs {
 }
 
 /// What a server does that is told nothing.
-pub const DEFAULT: Knobs = Knobs { fdatasync: false, flights: 4, linger_us: 0, batch_bytes: 1 << 20, adaptive: false };
+pub const DEFAULT: Knobs = Knobs { fdatasync: false, flights: 4, linger_us: 0, batch_bytes: 1 << 20, adaptive: true };
 
 impl Knobs {
     /// Lines of a configuration.
@@ -76,8 +76,6 @@ pub struct Grid {
     pub flights: Vec<usize>,
     /// `flush.lingerMicros`.
     pub linger_us: Vec<u64>,
-    /// `flush.mode=adaptive` as well.
-    pub adaptive: bool,
 }
 
 impl Grid {
@@ -92,9 +90,6 @@ impl Grid {
                         all.push(Knobs { fdatasync, flights, linger_us, batch_bytes, adaptive: false });
                     }
                 }
-            }
-            if self.adaptive {
-                all.push(Knobs { fdatasync, adaptive: true, ..DEFAULT });
             }
         }
         all.sort_unstable();
@@ -126,15 +121,14 @@ mod tests {
             batch_bytes: vec![65536, 1 << 20],
             flights: vec![1, 8],
             linger_us: vec![0, 100, 1000],
-            adaptive: true,
         };
         let all = grid.all();
-        // Two methods, two sizes: one flight once, eight with three lingers. The two adaptive ones, and the defaults.
-        assert_eq!(all.len(), 2 * 2 * 4 + 2 + 1);
+        // Two methods, two sizes: one flight once, eight with three lingers. And the defaults.
+        assert_eq!(all.len(), 2 * 2 * 4 + 1);
         assert!(all.contains(&DEFAULT));
         assert!(all.iter().all(|knobs| knobs.flights > 1 || knobs.linger_us == 0));
         assert_eq!(DEFAULT.strangeness(), 0);
-        assert_eq!(Knobs { flights: 1, fdatasync: true, ..DEFAULT }.strangeness(), 2);
+        assert_eq!(Knobs { flights: 1, adaptive: false, ..DEFAULT }.strangeness(), 2);
     }
 
     #[test]
@@ -158,6 +152,6 @@ mod tests {
             "flush.method=fdatasync\nflush.mode=fixed\nflush.flights=2\nflush.lingerMicros=50\nflush.batchBytes=65536"
         );
         assert_eq!(knobs.to_string(), "fdatasync 2 in flight, linger 50 us, 64k");
-        assert_eq!(Knobs { adaptive: true, ..DEFAULT }.to_string(), "dsync adaptive, 1m");
+        assert_eq!(DEFAULT.to_string(), "dsync adaptive, 1m");
     }
 }

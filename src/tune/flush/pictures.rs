@@ -103,7 +103,6 @@ mod tests {
             batch_bytes: vec![65536, 1 << 20],
             flights: vec![1, 4],
             linger_us: vec![0, 100],
-            adaptive: true,
         };
         let points: Vec<Point> = (grid.all().into_iter().enumerate())
             .map(|(n, knobs)| {
