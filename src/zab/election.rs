@@ -120,7 +120,9 @@ impl Election {
 
     fn second(&self, from: ServerId, heard: &Notification, out: &mut Vec<Out>) {
         let is_fit = |vote: &Vote| vote.leader != self.me && self.quorum.has(vote.leader);
+        // Round 0 is a question, whether this server has anything: said back, its words would be taken for the answer of one that has not.
         if heard.standing == Standing::Looking
+            && heard.round > 0
             && self.quorum.has(from)
             && self.quorum.has(self.me)
             && heard.vote.as_ref().is_some_and(is_fit)
@@ -534,5 +536,7 @@ mod tests {
         leaves.hear(Millis(3), ServerId(1), &said(Looking, Some(vote(3, 1, 1)), 1), &mut out);
         leaves.hear(Millis(3), ServerId(2), &said(Following, Some(vote(2, 1, 1)), 1), &mut out);
         assert_eq!(out, [], "it is no candidate, and has no part in what is settled");
+        leaves.hear(Millis(4), ServerId(1), &said(Looking, Some(vote(1, 0, 0)), 0), &mut out);
+        assert_eq!(out, [], "nor does it say that it is empty, who asks whether the ensemble is new");
     }
 }
