@@ -50,22 +50,28 @@ pub enum Unreadable {
 }
 
 /// Reads the members of a multi: writes and checks only. Of a create the mode decides which one it is: of a container whatever the
-/// operation says, and without a time to live where the mode has none, as observed on ZooKeeper.
+/// operation says, and without a time to live where the mode has none, as observed on ZooKeeper. It looks at paths when it has read them all:
+/// whatever else is wrong with any member comes before a null path.
 pub fn decode_writes<'a>(r: &mut Reader<'a>) -> Result<Vec<(i32, Write<'a>)>, Unreadable> {
-    let mut members = Vec::new();
+    let (mut members, mut has_null_path) = (Vec::new(), false);
     loop {
         let header = MultiHeader::decode(r)?;
         if header.done {
-            return Ok(members);
+            return if has_null_path { Err(Malformed::Null.into()) } else { Ok(members) };
         }
         if header.op == opcode::SET_ACL {
             return Err(Malformed::Value.into());
         }
-        let (mut op, mut write) = (header.op, Write::decode(header.op, r)?);
-        if let Write::Create(create) = &mut write {
-            if create.path.is_none() {
-                return Err(Malformed::Null.into());
+        let (mut op, mut write) = match Write::decode(header.op, r) {
+            Ok(write) => (header.op, write),
+            Err(Malformed::Null) => {
+                has_null_path = true;
+                continue;
             }
+            Err(malformed) => return Err(malformed.into()),
+        };
+        if let Write::Create(create) = &mut write {
+            has_null_path |= create.path.is_none();
             let is_mode = (0..=6).contains(&create.flags);
             if is_mode && create.acl.is_none() && op != opcode::CREATE_TTL {
                 return Err(Unreadable::NullAcl);
@@ -205,6 +211,41 @@ mod tests {
             MultiHeader::END.encode(&mut out);
             assert_eq!(decode_writes(&mut Reader::new(&out)).err(), wrong, "{op} {flags}");
         }
+    }
+
+    #[test]
+    fn a_null_path_is_what_is_wrong_last() {
+        let member = |out: &mut Vec<u8>, op, path: Option<&str>, has_acl: bool, flags| {
+            MultiHeader { op, done: false, err: -1 }.encode(out);
+            match path {
+                Some(path) => out.string(path),
+                None => out.int(-1),
+            }
+            if op == opcode::CREATE {
+                out.buffer(None);
+                out.int(if has_acl { 0 } else { -1 });
+            }
+            out.int(flags);
+        };
+        let read = |members: &[(i32, Option<&str>, bool, i32)]| {
+            let mut out = Vec::new();
+            for &(op, path, has_acl, flags) in members {
+                member(&mut out, op, path, has_acl, flags);
+            }
+            MultiHeader::END.encode(&mut out);
+            decode_writes(&mut Reader::new(&out)).err()
+        };
+        let (null_path, null_acl) = (Some(Malformed::Null.into()), Some(Unreadable::NullAcl));
+        let no_mode = Some(Unreadable::Record(Malformed::Value));
+        for op in [opcode::CREATE, opcode::DELETE, opcode::CHECK] {
+            let first = (op, None, true, 0);
+            assert_eq!(read(&[first]), null_path);
+            assert_eq!(read(&[first, (opcode::CREATE, Some("/a"), true, 0)]), null_path);
+            assert_eq!(read(&[first, (opcode::CREATE, Some("/a"), false, 0)]), null_acl);
+            assert_eq!(read(&[first, (opcode::CREATE, Some("/a"), true, 9)]), no_mode);
+        }
+        assert_eq!(read(&[(opcode::CREATE, None, false, 0)]), null_acl);
+        assert_eq!(read(&[(opcode::CREATE, None, false, 9)]), no_mode);
     }
 
     /// A member by its type, with a record for it.
